@@ -1,0 +1,18 @@
+# penstock_layer(NAME DIRECTORY SOURCES... DEPENDS...): one folder of the tree as one static library. Every library
+# publishes an include root that holds only its own folder, so that an include the architecture forbids does not compile.
+function(penstock_layer name folder)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS" ${ARGN})
+  set(root "${CMAKE_BINARY_DIR}/include/${name}")
+  get_filename_component(parent "${root}/${folder}" DIRECTORY)
+  file(MAKE_DIRECTORY "${parent}")
+  file(CREATE_LINK "${CMAKE_SOURCE_DIR}/${folder}" "${root}/${folder}" SYMBOLIC)
+  if(arg_SOURCES)
+    add_library(penstock_${name} STATIC ${arg_SOURCES})
+    target_include_directories(penstock_${name} PUBLIC "${root}")
+    target_link_libraries(penstock_${name} PRIVATE penstock_flags PUBLIC ${arg_DEPENDS})
+  else()
+    add_library(penstock_${name} INTERFACE)
+    target_include_directories(penstock_${name} INTERFACE "${root}")
+    target_link_libraries(penstock_${name} INTERFACE ${arg_DEPENDS})
+  endif()
+endfunction()

@@ -1,0 +1,14 @@
+# Flags every target of ours is built with. Warnings are errors.
+add_library(penstock_flags INTERFACE)
+target_compile_options(penstock_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual>
+  # g++ fuses multiply-adds by default; results would then depend on the instruction set.
+  $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
+if(PENSTOCK_SANITIZER)
+  target_compile_options(penstock_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${PENSTOCK_SANITIZER} -fno-omit-frame-pointer>)
+  target_link_options(penstock_flags INTERFACE -fsanitize=${PENSTOCK_SANITIZER})
+endif()
+find_program(PENSTOCK_LLD ld.lld)
+if(PENSTOCK_LLD)
+  add_link_options(-fuse-ld=lld)
+endif()

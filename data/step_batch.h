@@ -1,0 +1,40 @@
+// The tokens of one step, as the loader hands them to the trainer.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace penstock {
+
+inline constexpr int32_t kIgnoredTarget = -100;
+
+// [B, T] tokens flattened row by row. targets[i] is the token that position i must predict (already shifted), or
+// kIgnoredTarget; a target never crosses a document. Padding tokens have position 0.., belong to segments of their own
+// and are never trained.
+struct MicroBatch {
+  int64_t rows = 0;
+  int64_t length = 0;
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> positions;
+  std::vector<int32_t> targets;
+  std::vector<int32_t> segment_starts;  // ascending, first 0, last B*T; a segment is one document's part of one row
+  int64_t trained_tokens = 0;
+  int64_t real_tokens = 0;  // without padding
+};
+
+// Where the stream of training rows stands: enough to continue it exactly.
+struct DataCursor {
+  int64_t epoch = 0;
+  int64_t document = 0;  // index into the epoch's shuffled order
+  int64_t offset = 0;    // tokens of that document already used
+  bool operator==(const DataCursor&) const = default;
+};
+
+struct StepBatch {
+  std::vector<MicroBatch> micro_batches;
+  int64_t trained_tokens = 0;
+  int64_t real_tokens = 0;
+  DataCursor cursor;  // after this step
+};
+
+}  // namespace penstock

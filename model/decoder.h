@@ -1,0 +1,91 @@
+// Forward and hand-written backward of one decoder layer over weight views. One config-driven decoder with switches.
+// No autograd, no ownership: every operand is a span of device memory that the caller planned; all work is issued by
+// the compute lane's thread. Weights arrive in the wire dtype, activations are in the compute dtype, gradients are fp32.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "core/dtype.h"
+#include "core/layer_layout.h"
+#include "model/batch_view.h"
+#include "model/model_config.h"
+
+namespace penstock {
+
+struct DecoderSettings {
+  DType wire = DType::kBFloat16;
+  DType compute = DType::kFloat32;
+  int64_t rows = 1;    // B of a micro-batch
+  int64_t length = 1;  // T
+  int64_t loss_chunk_tokens = 1024;  // logits exist for this many tokens at a time
+};
+
+// Bytes the caller must provide, and what LibTorch takes beside them.
+struct DecoderBytes {
+  uint64_t activation;  // [B, T, C]
+  uint64_t saved;       // a block's intermediates for one micro-batch
+  uint64_t workspace;   // scratch of any single call, training and evaluation
+  uint64_t temporary;   // upper bound of LibTorch's own allocations during any single call
+};
+
+// The KV cache of one block: keys then values, each [rows, capacity, kv_heads, head_dim] in the compute dtype.
+struct KvCacheView {
+  std::span<std::byte> bytes;
+  int64_t rows = 0;
+  int64_t capacity = 0;
+  std::span<const int32_t> lengths;  // [rows], tokens already in the cache before this call
+};
+
+class Decoder {
+ public:
+  Decoder(const ModelConfig& config, const DecoderSettings& settings);
+  ~Decoder();
+
+  DecoderBytes bytes() const;
+  static uint64_t kv_cache_bytes(const ModelConfig& config, DType compute, int64_t rows, int64_t capacity);
+
+  // output = block(input). `saved` receives what backward needs; empty: nothing is kept (evaluation).
+  void forward(std::span<const std::byte> weights, std::span<const std::byte> input, std::span<std::byte> output,
+               std::span<std::byte> saved, std::span<std::byte> workspace, const BatchView& batch);
+
+  // Rebuilds `saved` from the block's input: the very code of forward, so that recompute and keep agree bit for bit.
+  void recompute(std::span<const std::byte> weights, std::span<const std::byte> input, std::span<std::byte> saved,
+                 std::span<std::byte> workspace, const BatchView& batch);
+
+  // d_input = d(loss)/d(input); gradient (fp32 slab, offsets of the layer's layout) = or += this micro-batch's part.
+  void backward(std::span<const std::byte> weights, std::span<const std::byte> input, std::span<const std::byte> saved,
+                std::span<const std::byte> d_output, std::span<std::byte> d_input, std::span<float> gradient,
+                bool accumulate, std::span<std::byte> workspace, const BatchView& batch);
+
+  // Sum of negative log-likelihoods over the trained targets into *loss_sum (a device double, overwritten).
+  // Training (`gradient` not empty): also d_input and the head's gradient, both of loss_sum * loss_scale.
+  // Token-chunked: full logits never exist. The logits of a chunk are turned into their gradient in place.
+  void loss(std::span<const std::byte> weights, std::span<const std::byte> input, std::span<std::byte> d_input,
+            std::span<float> gradient, bool accumulate, double loss_scale, double* loss_sum,
+            std::span<std::byte> workspace, const BatchView& batch);
+
+  // Whole prompts, right-padded rows: as forward, and keys and values of every token go into the cache at its position.
+  void prefill(std::span<const std::byte> weights, std::span<const std::byte> input, std::span<std::byte> output,
+               const KvCacheView& cache, std::span<std::byte> workspace, const BatchView& batch);
+  // One token a row (length 1): attends to the row's cache and itself, and is appended to the cache.
+  void decode(std::span<const std::byte> weights, std::span<const std::byte> input, std::span<std::byte> output,
+              const KvCacheView& cache, std::span<std::byte> workspace, const BatchView& batch);
+  // fp32 logits [rows, vocab] of one position a row: `last_positions`[rows] index into [0, T).
+  void logits(std::span<const std::byte> weights, std::span<const std::byte> input,
+              std::span<const int32_t> last_positions, std::span<float> logits, std::span<std::byte> workspace,
+              const BatchView& batch);
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+// LibTorch's intra-op threads; call once, on the compute lane's thread, before any other ATen call.
+void set_compute_threads(int threads);
+// True where bf16 GEMM is fast on this CPU (AVX512_BF16 or AMX).
+bool cpu_has_fast_bf16();
+
+}  // namespace penstock

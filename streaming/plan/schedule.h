@@ -1,0 +1,73 @@
+// A step as data: an immutable list of ops over a table of buffers. One list per step variant, one table for all
+// variants of a run, so that buffer indices mean the same in each.
+// Invariant: ops of one lane run in list order; every other order is in Op::waits.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "streaming/plan/op.h"
+
+namespace penstock {
+
+struct Buffer {
+  BufferKind kind;
+  int index = 0;        // layer, slot or parity; 0 where there is one
+  int micro_batch = -1;
+  uint64_t bytes = 0;
+  bool operator==(const Buffer&) const = default;
+};
+
+class BufferTable {
+ public:
+  // CHECKs that (kind, index, micro_batch) is new.
+  BufferIndex add(const Buffer& buffer);
+  // CHECKs that it exists.
+  BufferIndex find(BufferKind kind, int index = 0, int micro_batch = -1) const;
+  bool contains(BufferKind kind, int index = 0, int micro_batch = -1) const;
+  const Buffer& operator[](BufferIndex index) const;
+  size_t size() const { return buffers_.size(); }
+  const std::vector<Buffer>& all() const { return buffers_; }
+  bool operator==(const BufferTable&) const = default;
+
+ private:
+  std::vector<Buffer> buffers_;
+};
+
+// What a step does with the update of the step before it, and what it computes.
+enum class StepVariant : uint8_t { kTrainPending, kTrain, kDrain, kEval, kPrefill, kDecode };
+std::string_view step_variant_name(StepVariant variant);  // "train-pending", "train", "drain", "eval", ...
+
+class Schedule {
+ public:
+  Schedule(StepVariant variant, int block_count, BufferTable buffers, std::vector<Op> ops);
+
+  StepVariant variant() const { return variant_; }
+  int block_count() const { return block_count_; }
+  const BufferTable& buffers() const { return buffers_; }
+  const std::vector<Op>& ops() const { return ops_; }
+  // Op indices of one lane in issue order.
+  const std::vector<OpIndex>& lane(LaneKind kind) const { return lanes_[static_cast<int>(kind)]; }
+  bool operator==(const Schedule&) const = default;
+
+ private:
+  StepVariant variant_;
+  int block_count_;
+  BufferTable buffers_;
+  std::vector<Op> ops_;
+  std::vector<OpIndex> lanes_[kLaneCount];
+};
+
+// "E", "0", "17", "H"; "" for -1.
+std::string layer_label(int layer, int block_count);
+// "Forward(3,m1)", "Fetch(H)", "Decide".
+std::string op_label(const Op& op, int block_count);
+
+// One line per op; read by people, kept as goldens, and parsed back.
+std::string dump_schedule(const Schedule& schedule);
+// Inverse of dump_schedule. Throws Error(kBadInput) with the line number.
+Schedule parse_schedule(std::string_view text);
+
+}  // namespace penstock

@@ -1,0 +1,32 @@
+// Derives the order between ops from what they read and write.
+// Not a scheduler: it never reorders, it only says who waits for whom.
+// Invariant: ops on one lane run in list order, so only cross-lane edges are stored, and of those only the ones that no
+// other path implies: deleting any edge of a built schedule makes it racy.
+#pragma once
+
+#include <vector>
+
+#include "streaming/plan/schedule.h"
+
+namespace penstock {
+
+class ScheduleBuilder {
+ public:
+  ScheduleBuilder(StepVariant variant, int block_count, BufferTable buffers);
+  // Appends; op.waits must be empty.
+  void emit(Op op);
+  Schedule build() &&;
+
+ private:
+  struct BufferHistory {
+    int64_t last_write = -1;
+    std::vector<OpIndex> reads_since_write;
+  };
+  StepVariant variant_;
+  int block_count_;
+  BufferTable buffers_;
+  std::vector<BufferHistory> histories_;
+  std::vector<Op> ops_;
+};
+
+}  // namespace penstock

@@ -1,0 +1,61 @@
+// Turns settings into the schedules of a run. The one place where policy lives: which op comes when, on which lane, and
+// which slot holds which layer (DESIGN.md section 2).
+// Slot assignment restarts each step, so two steps are the whole period.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "streaming/plan/schedule.h"
+
+namespace penstock {
+
+enum class ActivationPolicy : uint8_t { kKeep, kRecompute };
+enum class UpdateMode : uint8_t { kDeferred, kEager };
+enum class Purpose : uint8_t { kTrain, kEval, kGenerate };
+
+struct StepSettings {
+  Purpose purpose = Purpose::kTrain;
+  int block_count = 1;
+  int micro_batches = 1;
+  int prefetch_depth = 1;   // >= 1; prefetch_depth + 1 weight slots (never more than blocks)
+  int gradient_slots = 2;   // >= 1
+  UpdateMode update = UpdateMode::kDeferred;
+  bool packs_gradients = true;  // false: the wire gradient is fp32, Offload reads the gradient slot itself
+  std::vector<ActivationPolicy> activations;  // one per block; training only
+};
+
+// Sizes of one layer in bytes, padding included.
+struct LayerBytes {
+  uint64_t wire = 0;           // the bytes that stream
+  uint64_t state = 0;          // remainder or nothing, m, v
+  uint64_t host_gradient = 0;  // wire dtype of gradients
+  uint64_t gradient_slot = 0;  // fp32
+};
+
+struct StepBytes {
+  std::vector<LayerBytes> layers;  // embedding, blocks, head
+  uint64_t activation = 0;         // one micro-batch of one layer's input
+  uint64_t saved = 0;              // intermediates of one block for one micro-batch
+  uint64_t workspace = 0;          // compute lane's scratch
+  uint64_t kv_cache = 0;           // per block; generation only
+  uint64_t logits = 0;             // generation only
+};
+
+class StepPlanner {
+ public:
+  // CHECKs the settings' ranges: callers validated user input.
+  StepPlanner(const StepSettings& settings, const StepBytes& bytes);
+
+  const StepSettings& settings() const { return settings_; }
+  const BufferTable& buffers() const { return buffers_; }
+  // Training: kTrain, kTrainPending (deferred only), kDrain (deferred only), kEval. Evaluation: kEval. Generation:
+  // kPrefill, kDecode. CHECKs that the purpose has the variant.
+  Schedule plan(StepVariant variant) const;
+
+ private:
+  StepSettings settings_;
+  BufferTable buffers_;
+};
+
+}  // namespace penstock
