@@ -5,8 +5,13 @@ if(NOT EXISTS "${PENSTOCK_TORCH_ROOT}/lib/libtorch_cpu.so")
   message(FATAL_ERROR "no LibTorch in ${PENSTOCK_TORCH_ROOT}: run ./scripts/setup.sh")
 endif()
 
+# LibTorch's headers carry another fmt beside them; ours must be found first.
+find_path(PENSTOCK_FMT_INCLUDE fmt/format.h PATHS /usr/include REQUIRED)
+file(MAKE_DIRECTORY "${CMAKE_BINARY_DIR}/include/fmt_first")
+file(CREATE_LINK "${PENSTOCK_FMT_INCLUDE}/fmt" "${CMAKE_BINARY_DIR}/include/fmt_first/fmt" SYMBOLIC)
+
 add_library(penstock_torch INTERFACE)
-target_include_directories(penstock_torch SYSTEM INTERFACE
+target_include_directories(penstock_torch SYSTEM INTERFACE "${CMAKE_BINARY_DIR}/include/fmt_first"
   "${PENSTOCK_TORCH_ROOT}/include" "${PENSTOCK_TORCH_ROOT}/include/torch/csrc/api/include")
 target_compile_definitions(penstock_torch INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
 target_link_directories(penstock_torch INTERFACE "${PENSTOCK_TORCH_ROOT}/lib")

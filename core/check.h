@@ -18,16 +18,16 @@ template <typename A, typename B>
 
 }  // namespace penstock::detail
 
-#define CHECK(condition)                                                                      \
-  do {                                                                                        \
+#define CHECK(condition)                                                                    \
+  do {                                                                                      \
     if (!(condition)) ::penstock::detail::check_failed(__FILE__, __LINE__, #condition, ""); \
   } while (false)
 
-#define PENSTOCK_CHECK_OP(op, a, b)                                                                             \
-  do {                                                                                                          \
-    const auto& check_a = (a);                                                                                  \
-    const auto& check_b = (b);                                                                                  \
-    if (!(check_a op check_b))                                                                                  \
+#define PENSTOCK_CHECK_OP(op, a, b)                                                                       \
+  do {                                                                                                    \
+    const auto& check_a = (a);                                                                            \
+    const auto& check_b = (b);                                                                            \
+    if (!(check_a op check_b))                                                                            \
       ::penstock::detail::check_operands_failed(__FILE__, __LINE__, #a " " #op " " #b, check_a, check_b); \
   } while (false)
 

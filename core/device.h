@@ -46,7 +46,8 @@ class Device {
 
   virtual std::string description() const = 0;
 
-  // Zeroed device memory on a 4 KiB border. Throws Error(kDoesNotFit) over the budget. CHECKs that the device is not sealed.
+  // Zeroed device memory on a 4 KiB border. Throws Error(kDoesNotFit) over the budget. CHECKs that the device is not
+  // sealed.
   virtual std::span<std::byte> allocate(std::string_view name, uint64_t bytes) = 0;
   virtual void seal() = 0;
   virtual MemoryUse memory_use() const = 0;

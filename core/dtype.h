@@ -15,9 +15,12 @@ constexpr uint64_t dtype_bytes(DType dtype) { return dtype == DType::kFloat32 ? 
 // "float32", "bfloat16", "float16": the names Hugging Face uses.
 constexpr std::string_view dtype_name(DType dtype) {
   switch (dtype) {
-    case DType::kFloat32: return "float32";
-    case DType::kBFloat16: return "bfloat16";
-    case DType::kFloat16: return "float16";
+    case DType::kFloat32:
+      return "float32";
+    case DType::kBFloat16:
+      return "bfloat16";
+    case DType::kFloat16:
+      return "float16";
   }
   return "?";
 }

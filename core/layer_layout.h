@@ -36,8 +36,8 @@ class LayerLayout {
   // CHECKs that the tensor exists.
   const TensorPlace& tensor(std::string_view name) const;
 
-  uint64_t slab_elements() const { return slab_elements_; }          // padding included
-  uint64_t parameter_count() const { return parameter_count_; }      // padding excluded
+  uint64_t slab_elements() const { return slab_elements_; }      // padding included
+  uint64_t parameter_count() const { return parameter_count_; }  // padding excluded
   uint64_t slab_bytes(uint64_t element_bytes) const { return slab_elements_ * element_bytes; }
   // Identifies names, shapes and offsets; equal at fetch, offload, save and load.
   uint64_t hash() const { return hash_; }

@@ -11,6 +11,7 @@ namespace penstock {
 // Four independent 32-bit words for (key, counter).
 std::array<uint32_t, 4> philox4x32(uint64_t key, uint64_t counter_low, uint64_t counter_high);
 
+// Use one kind of draw per stream: bits32, bits64, uniform and normal at one index are not independent of each other.
 class CounterRandom {
  public:
   // `stream` separates uses of one seed (a tensor's index, an epoch, a sampler).

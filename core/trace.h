@@ -10,7 +10,7 @@
 namespace penstock {
 
 struct TraceEvent {
-  uint32_t op;       // index into the step's schedule
+  uint32_t op;  // index into the step's schedule
   LaneKind lane;
   int64_t begin_ns;  // since the trace's origin
   int64_t end_ns;
@@ -26,6 +26,7 @@ class TraceRecorder {
   void end(uint32_t op);
   // Events of the finished step in op order; ops that did not run are absent.
   std::vector<TraceEvent> events() const;
+  // Nanoseconds since the process's first call: the origin of every trace.
   static int64_t now_ns();
 
  private:

@@ -15,7 +15,8 @@ namespace penstock {
 
 class WorkerTeam {
  public:
-  // `thread_count` >= 1 counts the caller. Workers assert that FTZ/DAZ is set when the creating thread has it set.
+  // `thread_count` >= 1 counts the caller. Workers CHECK that they inherited the creating thread's FTZ/DAZ. Throws
+  // Error(kDoesNotFit) when the system refuses a thread.
   explicit WorkerTeam(int thread_count);
   ~WorkerTeam();
   WorkerTeam(const WorkerTeam&) = delete;
@@ -31,16 +32,20 @@ class WorkerTeam {
  private:
   void worker_loop(int member);
   void run_range(int member);
+  bool start_pending(uint64_t seen_generation) const;
+  void stop() noexcept;
 
   std::vector<std::thread> threads_;
+  const std::function<void(int64_t)>* work_ = nullptr;  // written only while no worker runs
+  int64_t block_count_ = 0;
+
+  // Both sides look at the atomics for a few microseconds and then sleep on the condition variables.
+  std::atomic<uint64_t> generation_ = 0;  // counts the calls of run()
+  std::atomic<int> running_ = 0;          // workers that have not finished this generation
+  std::atomic<bool> stopping_ = false;
   std::mutex mutex_;
   std::condition_variable start_;
   std::condition_variable finished_;
-  const std::function<void(int64_t)>* work_ = nullptr;
-  int64_t block_count_ = 0;
-  uint64_t generation_ = 0;
-  int running_ = 0;
-  bool stopping_ = false;
   std::exception_ptr first_error_;
 };
 

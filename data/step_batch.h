@@ -14,12 +14,15 @@ inline constexpr int32_t kIgnoredTarget = -100;
 struct MicroBatch {
   int64_t rows = 0;
   int64_t length = 0;
-  std::vector<int32_t> tokens;
-  std::vector<int32_t> positions;
-  std::vector<int32_t> targets;
-  std::vector<int32_t> segment_starts;  // ascending, first 0, last B*T; a segment is one document's part of one row
+  std::vector<int32_t> tokens = {};
+  std::vector<int32_t> positions = {};
+  std::vector<int32_t> targets = {};
+  std::vector<int32_t> segment_starts = {};  // ascending, first 0, last B*T; a segment is one document's part of one row
   int64_t trained_tokens = 0;
-  int64_t real_tokens = 0;  // without padding
+  int64_t real_tokens = 0;   // without padding
+  int64_t target_bytes = 0;  // trained targets that are bytes of text (EOS is none); 0 for pre-tokenised rows
+
+  bool operator==(const MicroBatch&) const = default;
 };
 
 // Where the stream of training rows stands: enough to continue it exactly.
@@ -34,7 +37,10 @@ struct StepBatch {
   std::vector<MicroBatch> micro_batches;
   int64_t trained_tokens = 0;
   int64_t real_tokens = 0;
-  DataCursor cursor;  // after this step
+  int64_t target_bytes = 0;  // bits per byte = nats summed over trained targets / ln 2 / target_bytes
+  DataCursor cursor;         // after this step
+
+  bool operator==(const StepBatch&) const = default;
 };
 
 }  // namespace penstock

@@ -1,6 +1,7 @@
 // Forward and hand-written backward of one decoder layer over weight views. One config-driven decoder with switches.
 // No autograd, no ownership: every operand is a span of device memory that the caller planned; all work is issued by
-// the compute lane's thread. Weights arrive in the wire dtype, activations are in the compute dtype, gradients are fp32.
+// the compute lane's thread. Weights arrive in the wire dtype, activations are in the compute dtype, gradients are
+// fp32.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +19,8 @@ namespace penstock {
 struct DecoderSettings {
   DType wire = DType::kBFloat16;
   DType compute = DType::kFloat32;
-  int64_t rows = 1;    // B of a micro-batch
-  int64_t length = 1;  // T
+  int64_t rows = 1;                  // B of a micro-batch
+  int64_t length = 1;                // T
   int64_t loss_chunk_tokens = 1024;  // logits exist for this many tokens at a time
 };
 
@@ -28,7 +29,7 @@ struct DecoderBytes {
   uint64_t activation;  // [B, T, C]
   uint64_t saved;       // a block's intermediates for one micro-batch
   uint64_t workspace;   // scratch of any single call, training and evaluation
-  uint64_t temporary;   // upper bound of LibTorch's own allocations during any single call
+  uint64_t temporary;   // upper bound of LibTorch's own allocations during any single call, at the threads set now
 };
 
 // The KV cache of one block: keys then values, each [rows, capacity, kv_heads, head_dim] in the compute dtype.
@@ -38,6 +39,8 @@ struct KvCacheView {
   int64_t capacity = 0;
   std::span<const int32_t> lengths;  // [rows], tokens already in the cache before this call
 };
+
+struct DecoderParts;  // model/decoder_parts.h
 
 class Decoder {
  public:
@@ -68,6 +71,7 @@ class Decoder {
             std::span<std::byte> workspace, const BatchView& batch);
 
   // Whole prompts, right-padded rows: as forward, and keys and values of every token go into the cache at its position.
+  // Positions continue each row's cache: batch.positions = lengths[row] + index in the row, here and in decode.
   void prefill(std::span<const std::byte> weights, std::span<const std::byte> input, std::span<std::byte> output,
                const KvCacheView& cache, std::span<std::byte> workspace, const BatchView& batch);
   // One token a row (length 1): attends to the row's cache and itself, and is appended to the cache.
@@ -79,8 +83,7 @@ class Decoder {
               const BatchView& batch);
 
  private:
-  struct Parts;
-  std::unique_ptr<Parts> parts_;
+  std::unique_ptr<DecoderParts> parts_;
 };
 
 // LibTorch's intra-op threads; call once, on the compute lane's thread, before any other ATen call.

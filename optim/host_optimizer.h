@@ -37,9 +37,9 @@ struct AdamWStep {
   double beta1 = 0.9;
   double beta2 = 0.95;
   double eps = 1e-8;
-  double weight_decay = 0;    // on tensors whose spec decays
-  int64_t update_count = 1;   // 1 for the first update: bias correction
-  float gradient_scale = 1;   // the clip factor, folded in: g = gradient * gradient_scale
+  double weight_decay = 0;   // on tensors whose spec decays
+  int64_t update_count = 1;  // 1 for the first update: bias correction
+  float gradient_scale = 1;  // the clip factor, folded in: g = gradient * gradient_scale
 };
 
 // PyTorch's AdamW (decoupled decay, bias correction in double, eps outside the square root):

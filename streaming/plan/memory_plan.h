@@ -25,7 +25,8 @@ struct MemoryPlan {
 };
 
 // Sums the table by class. `temporary_bytes` is LibTorch's peak on the compute lane, `data_bytes` the loader's.
-MemoryPlan plan_memory(const BufferTable& buffers, uint64_t parameter_count, uint64_t temporary_bytes, uint64_t data_bytes);
+MemoryPlan plan_memory(const BufferTable& buffers, uint64_t parameter_count, uint64_t temporary_bytes,
+                       uint64_t data_bytes);
 
 // The byte table as text: class, bytes, bytes per parameter, totals.
 std::string format_memory_plan(const MemoryPlan& plan);

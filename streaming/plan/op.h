@@ -1,6 +1,7 @@
 // One op of a step, the buffers it touches and the lane it runs on. Plain data: no pointers, no times.
 //
-// Layers are numbered in need order: 0 is the embedding, 1..L the blocks, L+1 the head. Text shows them as E, 0..L-1, H.
+// Layers are numbered in need order: 0 is the embedding, 1..L the blocks, L+1 the head. Text shows them as
+// E, 0..L-1, H.
 #pragma once
 
 #include <cstdint>
@@ -13,61 +14,66 @@
 namespace penstock {
 
 enum class OpKind : uint8_t {
-  kUpdate,        // host:    AdamW on one layer
-  kEmbed,         // host:    gathers the tokens' embedding rows into host staging
-  kFetchEmbed,    // fetch:   staging -> activation[0][m]
-  kFetch,         // fetch:   wire weights -> slot
-  kForward,       // compute: one block on one micro-batch
-  kLoss,          // compute: head forward, loss, and in training the head's backward
-  kBackward,      // compute: one block on one micro-batch; accumulates into a gradient slot in fp32
-  kPack,          // compute: fp32 gradient slot -> wire staging, the one cast
-  kOffload,       // offload: gradient -> host gradient
-  kOffloadEmbed,  // offload: d_activation[0][m] -> host
-  kScatterEmbed,  // host:    row sums of all micro-batches -> host gradient of the embedding
-  kNorm,          // host:    sum of squares and finite flag of one layer's host gradient
-  kOffloadLoss,   // offload: loss sums -> host
-  kDecide,        // host:    all norms and the loss -> clip factor; apply, skip or stop
-  kReport,        // host:    closes an evaluation step
-  kPrefill,       // compute: one block on whole prompts; fills the KV cache
-  kDecode,        // compute: one block on one token a row; reads and extends the KV cache
-  kLogits,        // compute: head on the last position of every row
-  kOffloadLogits, // offload: logits -> host
-  kSample,        // host:    picks the next tokens
+  kUpdate,         // host:    AdamW on one layer
+  kEmbed,          // host:    gathers the tokens' embedding rows into host staging
+  kFetchEmbed,     // fetch:   staging -> activation[0][m]
+  kFetch,          // fetch:   wire weights -> slot
+  kForward,        // compute: one block on one micro-batch
+  kLoss,           // compute: head forward, loss, and in training the head's backward
+  kBackward,       // compute: one block on one micro-batch; accumulates into a gradient slot in fp32
+  kPack,           // compute: fp32 gradient slot -> wire staging, the one cast
+  kOffload,        // offload: gradient -> host gradient
+  kOffloadEmbed,   // offload: d_activation[0][m] -> host
+  kScatterEmbed,   // host:    row sums of all micro-batches -> host gradient of the embedding
+  kNorm,           // host:    sum of squares and finite flag of one layer's host gradient
+  kOffloadLoss,    // offload: loss sums -> host
+  kDecide,         // host:    all norms and the loss -> clip factor; apply, skip or stop
+  kReport,         // host:    closes an evaluation step
+  kPrefill,        // compute: one block on whole prompts; fills the KV cache
+  kDecode,         // compute: one block on one token a row; reads and extends the KV cache
+  kLogits,         // compute: head on the last position of every row
+  kOffloadLogits,  // offload: logits -> host
+  kSample,         // host:    picks the next tokens
 };
 inline constexpr int kOpKindCount = 20;
 
 std::string_view op_kind_name(OpKind kind);  // "Update", "FetchEmbed", ...
+LaneKind lane_of(OpKind kind);
 
 enum class BufferKind : uint8_t {
-  kHostWire,             // [layer]        wire weights, in the host arena
-  kHostState,            // [layer]        remainder or master, m, v
-  kHostGradient,         // [layer]        in eager mode blocks share a ring: index = ring position + 1
-  kEmbedStaging,         // [micro batch]  host
-  kEmbedGradientStaging, // [micro batch]  host: d_activation[0][m]
-  kNorm,                 // [layer]        host
-  kHostLoss,             // []             host
-  kDecision,             // []             host: clip factor and verdict
-  kHostLogits,           // []             host
-  kHostTokens,           // []             host: next tokens
-  kWeightSlot,           // [slot]         device, one block's wire weights
-  kHeadSlot,             // []             device
-  kActivation,           // [layer, micro batch] device: input of block `layer`-1; row 0 is the embedding's output
-  kSaved,                // [layer, micro batch] device: intermediates of a kept block
-  kRecomputed,           // []             device: the same for one block, rebuilt in backward
-  kActivationGradient,   // [parity, micro batch] device
-  kGradientSlot,         // [slot]         device, fp32
-  kHeadGradientSlot,     // []             device, fp32
-  kWireStaging,          // [slot]         device, packed gradient
-  kHeadWireStaging,      // []             device
-  kLoss,                 // []             device, one sum per micro-batch
-  kWorkspace,            // []             device: scratch of the compute lane
-  kKvCache,              // [layer]        device
-  kLogits,               // []             device
+  kHostWire,              // [layer]        wire weights, in the host arena
+  kHostState,             // [layer]        remainder or master, m, v
+  kHostGradient,          // [layer]        in eager mode blocks share a ring: index = ring position + 1
+  kEmbedStaging,          // [micro batch]  host
+  kEmbedGradientStaging,  // [micro batch]  host: d_activation[0][m]
+  kNorm,                  // [layer]        host
+  kHostLoss,              // []             host
+  kDecision,              // []             host: clip factor and verdict
+  kHostLogits,            // []             host
+  kHostTokens,            // []             host: next tokens
+  kWeightSlot,            // [slot]         device, one block's wire weights
+  kHeadSlot,              // []             device
+  kActivation,          // [row, micro batch] device: row r is the output of layer r; forward-only tables alternate two
+  kSaved,               // [layer, micro batch] device: intermediates of a kept block
+  kRecomputed,          // []             device: the same for one block, rebuilt in backward
+  kActivationGradient,  // [parity, micro batch] device
+  kGradientSlot,        // [slot]         device, fp32
+  kHeadGradientSlot,    // []             device, fp32
+  kWireStaging,         // [slot]         device, packed gradient
+  kHeadWireStaging,     // []             device
+  kLoss,                // []             device, one sum per micro-batch
+  kWorkspace,           // []             device: scratch of the compute lane
+  kKvCache,             // [layer]        device
+  kLogits,              // []             device
 };
 inline constexpr int kBufferKindCount = 24;
 
 std::string_view buffer_kind_name(BufferKind kind);  // "wire", "state", "host_gradient", "weight_slot", ...
 bool on_device(BufferKind kind);
+
+// What Buffer::index counts.
+enum class IndexMeaning : uint8_t { kNone, kLayer, kNumber };  // kNone: always 0; kNumber: a slot, a row or a parity
+IndexMeaning index_meaning(BufferKind kind);
 
 using BufferIndex = uint32_t;
 using OpIndex = uint32_t;

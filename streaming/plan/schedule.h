@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "streaming/plan/op.h"
@@ -14,7 +15,7 @@ namespace penstock {
 
 struct Buffer {
   BufferKind kind;
-  int index = 0;        // layer, slot or parity; 0 where there is one
+  int index = 0;  // layer, slot or parity; 0 where there is one
   int micro_batch = -1;
   uint64_t bytes = 0;
   bool operator==(const Buffer&) const = default;
@@ -34,6 +35,7 @@ class BufferTable {
 
  private:
   std::vector<Buffer> buffers_;
+  std::unordered_map<uint64_t, BufferIndex> places_;  // by packed (kind, index, micro-batch)
 };
 
 // What a step does with the update of the step before it, and what it computes.
@@ -42,6 +44,8 @@ std::string_view step_variant_name(StepVariant variant);  // "train-pending", "t
 
 class Schedule {
  public:
+  // CHECKs that accesses name buffers of the table and that waits are ascending, earlier ops on other lanes, one a
+  // lane.
   Schedule(StepVariant variant, int block_count, BufferTable buffers, std::vector<Op> ops);
 
   StepVariant variant() const { return variant_; }
@@ -64,6 +68,8 @@ class Schedule {
 std::string layer_label(int layer, int block_count);
 // "Forward(3,m1)", "Fetch(H)", "Decide".
 std::string op_label(const Op& op, int block_count);
+// "wire(E)", "weight_slot(1)", "activation(2,m0)", "decision".
+std::string buffer_label(const Buffer& buffer, int block_count);
 
 // One line per op; read by people, kept as goldens, and parsed back.
 std::string dump_schedule(const Schedule& schedule);

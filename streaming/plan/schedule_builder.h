@@ -4,6 +4,7 @@
 // other path implies: deleting any edge of a built schedule makes it racy.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "streaming/plan/schedule.h"
@@ -18,15 +19,23 @@ class ScheduleBuilder {
   Schedule build() &&;
 
  private:
+  // The newest op of each lane that is known to end before an op begins (the op itself on its own lane); -1: none.
+  using LaneClock = std::array<int64_t, kLaneCount>;
   struct BufferHistory {
     int64_t last_write = -1;
     std::vector<OpIndex> reads_since_write;
   };
+  void add_edge(int64_t producer, const Op& op, std::vector<OpIndex>& producers) const;
+  // Sets op.waits to those producers that no other path implies, and returns the op's clock.
+  LaneClock reduce_waits(Op& op, const std::vector<OpIndex>& producers) const;
+
   StepVariant variant_;
   int block_count_;
   BufferTable buffers_;
   std::vector<BufferHistory> histories_;
   std::vector<Op> ops_;
+  std::vector<LaneClock> clocks_;  // by op
+  LaneClock newest_;               // newest op of each lane
 };
 
 }  // namespace penstock

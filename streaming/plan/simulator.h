@@ -10,15 +10,16 @@
 
 namespace penstock {
 
+// Seconds since the last step given began: since the last host op of the step before it was done.
 struct SimulatedOp {
   double begin_seconds;
   double end_seconds;
 };
 
 struct Simulation {
-  std::vector<SimulatedOp> ops;                    // by op index, of the last step given
-  double step_seconds;                             // of the last step given
-  std::array<double, kLaneCount> busy_seconds;     // of the last step given
+  std::vector<SimulatedOp> ops;                 // by op index, of the last step given
+  double step_seconds;                          // of the last step given, until its last op is done
+  std::array<double, kLaneCount> busy_seconds;  // of the last step given
   // Time in which the lane is busy while the compute lane is idle, of the last step given.
   std::array<double, kLaneCount> exposed_seconds;
 };

@@ -18,11 +18,11 @@ struct StepSettings {
   Purpose purpose = Purpose::kTrain;
   int block_count = 1;
   int micro_batches = 1;
-  int prefetch_depth = 1;   // >= 1; prefetch_depth + 1 weight slots (never more than blocks)
-  int gradient_slots = 2;   // >= 1
+  int prefetch_depth = 1;  // >= 1; prefetch_depth + 1 weight slots (never more than blocks)
+  int gradient_slots = 2;  // >= 1
   UpdateMode update = UpdateMode::kDeferred;
   bool packs_gradients = true;  // false: the wire gradient is fp32, Offload reads the gradient slot itself
-  std::vector<ActivationPolicy> activations;  // one per block; training only
+  std::vector<ActivationPolicy> activations = {};  // one per block; training only
 };
 
 // Sizes of one layer in bytes, padding included.
@@ -40,6 +40,7 @@ struct StepBytes {
   uint64_t workspace = 0;          // compute lane's scratch
   uint64_t kv_cache = 0;           // per block; generation only
   uint64_t logits = 0;             // generation only
+  uint64_t tokens = 0;             // generation only: the next token id of every row
 };
 
 class StepPlanner {

@@ -1,0 +1,215 @@
+#include "app/config_file_checks.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "data/byte_tokenizer.h"
+
+namespace penstock {
+
+namespace {
+
+// The checks of one pass. Each is skipped while one of its keys could not be read.
+class Checks {
+ public:
+  Checks(RunConfig& config, GivenKeys& given, std::vector<ConfigProblem>& problems)
+      : config_(config), given_(given), problems_(problems) {}
+
+  void model();
+  void dataset();
+  void batch();
+  void schedule();
+  void memory();
+
+ private:
+  void report(const std::string& full_name, std::string text) {
+    problems_.push_back({given_.line(full_name), full_name + ": " + std::move(text)});
+  }
+  bool readable(std::initializer_list<const char*> full_names) const {
+    return std::all_of(full_names.begin(), full_names.end(), [&](const char* name) { return given_.readable(name); });
+  }
+  // True if the first key's rival lost against the command line and is back at its default.
+  bool command_line_decides(const std::string& a, const std::string& b) {
+    if (given_.from_command_line(a) == given_.from_command_line(b)) return false;
+    const std::string& loser = given_.from_command_line(a) ? b : a;
+    config_key(loser).write(config_, KeyValue{});
+    given_.remove(loser);
+    return true;
+  }
+  void shape_or_folder(const std::vector<std::string>& shape_keys);
+
+  RunConfig& config_;
+  GivenKeys& given_;
+  std::vector<ConfigProblem>& problems_;
+};
+
+void Checks::shape_or_folder(const std::vector<std::string>& shape_keys) {
+  const std::string folder = "model.model_name_or_path";
+  for (const std::string& name : shape_keys) {
+    if (given_.from_command_line(folder) && !given_.from_command_line(name)) {
+      config_key(name).write(config_, KeyValue{});
+      given_.remove(name);
+    } else {
+      report(name, "excluded by " + folder + ", whose config.json holds the shape; leave one of them out");
+    }
+  }
+}
+
+void Checks::model() {
+  std::vector<std::string> shape_keys;
+  for (const ConfigKey& key : config_keys()) {
+    const std::string name = key.full_name();
+    if (key.section == "model" && key.name != "model_name_or_path" && given_.given(name)) shape_keys.push_back(name);
+  }
+  if (!config_.model.model_name_or_path.empty()) return shape_or_folder(shape_keys);
+
+  std::vector<std::string> missing;
+  for (const char* name : {"model.hidden_size", "model.intermediate_size", "model.num_hidden_layers",
+                           "model.num_attention_heads", "model.vocab_size"}) {
+    const bool follows = name == std::string_view("model.vocab_size") &&
+                         (config_.dataset.tokenizer == Tokenizer::kByte || !readable({"dataset.tokenizer"}));
+    if (!given_.given(name) && !follows) missing.push_back(name);
+  }
+  if (!missing.empty()) {
+    problems_.push_back({kWholeFile, fmt::format("the model's shape is incomplete, missing: {}; or give "
+                                                 "model.model_name_or_path",
+                                                 fmt::join(missing, ", "))});
+  }
+  const int64_t vocab_size = config_.model.shape.vocab_size;
+  const bool checks_vocabulary =
+      given_.given("model.vocab_size") && readable({"model.vocab_size", "dataset.tokenizer"});
+  if (checks_vocabulary && config_.dataset.tokenizer == Tokenizer::kByte && vocab_size < kByteVocabularySize) {
+    report("model.vocab_size",
+           fmt::format("{} is too small for tokenizer: byte; give {} or more", vocab_size, kByteVocabularySize));
+  }
+  const int64_t positions = config_.model.shape.max_position_embeddings;
+  if (given_.given("model.max_position_embeddings") && positions < config_.dataset.max_seq_len &&
+      readable({"model.max_position_embeddings", "dataset.max_seq_len"})) {
+    report("model.max_position_embeddings",
+           fmt::format("{} is less than dataset.max_seq_len ({})", positions, config_.dataset.max_seq_len));
+  }
+}
+
+void Checks::dataset() {
+  const DatasetSection& dataset = config_.dataset;
+  if (dataset.path.empty() && readable({"dataset.path"})) report("dataset.path", "missing; give a path or a glob");
+  if (dataset.tokenizer == Tokenizer::kNone && dataset.format == DatasetFormat::kText &&
+      readable({"dataset.tokenizer", "dataset.format"})) {
+    report("dataset.tokenizer", "none needs JSONL rows with input_ids, but dataset.format is text");
+  }
+  if (!readable({"dataset.eval_path", "dataset.val_size"})) return;
+  if (dataset.val_size > 1 && dataset.val_size != std::floor(dataset.val_size)) {
+    report("dataset.val_size",
+           fmt::format("{} is neither a share below 1 nor a whole number of documents", dataset.val_size));
+  }
+  if (!dataset.eval_path.empty() && dataset.val_size > 0 &&
+      !command_line_decides("dataset.eval_path", "dataset.val_size")) {
+    report("dataset.val_size", "excluded by dataset.eval_path; leave one of them out");
+  }
+  if (config_.training.eval_steps > 0 && dataset.eval_path.empty() && dataset.val_size == 0) {
+    report("training.eval_steps", "there is nothing to evaluate on; give dataset.val_size or dataset.eval_path");
+  }
+}
+
+void Checks::batch() {
+  TrainingSection& training = config_.training;
+  const std::string tokens = "training.tokens_per_step";
+  const std::string accumulation = "training.gradient_accumulation_steps";
+  if (given_.given(tokens) && given_.given(accumulation) && !command_line_decides(tokens, accumulation)) {
+    report(tokens, "excluded by " + accumulation + "; leave one of them out");
+  }
+  if (!training.tokens_per_step || !readable({"training.per_device_train_batch_size", "dataset.max_seq_len"})) return;
+  const int64_t micro_batch = training.per_device_train_batch_size * config_.dataset.max_seq_len;
+  const int64_t below = *training.tokens_per_step / micro_batch * micro_batch;
+  if (*training.tokens_per_step != below) {
+    report(tokens, fmt::format("{} is not a multiple of the micro-batch's {} tokens (per_device_train_batch_size x "
+                               "max_seq_len); nearest: {}{}",
+                               *training.tokens_per_step, micro_batch, below > 0 ? fmt::format("{} or ", below) : "",
+                               below + micro_batch));
+  } else if (below / micro_batch > static_cast<int64_t>(config_key(accumulation).range.maximum)) {
+    report(tokens, fmt::format("{} needs {} micro-batches per step, more than {:.0f}", *training.tokens_per_step,
+                               below / micro_batch, config_key(accumulation).range.maximum));
+  }
+}
+
+void Checks::schedule() {
+  const TrainingSection& training = config_.training;
+  if (training.min_learning_rate > training.learning_rate &&
+      readable({"training.learning_rate", "training.min_learning_rate"})) {
+    report("training.min_learning_rate",
+           fmt::format("{} is above training.learning_rate ({})", training.min_learning_rate, training.learning_rate));
+  }
+  const bool wsd = training.lr_scheduler_type == LrSchedulerType::kWsd;
+  if (training.decay_steps && !wsd && readable({"training.lr_scheduler_type"})) {
+    report("training.decay_steps", "only lr_scheduler_type: wsd has decay steps");
+  }
+  const bool known = readable({"training.max_steps", "training.warmup_steps", "training.decay_steps"});
+  if (training.max_steps && training.warmup_steps && known) {
+    const int64_t warmup = *training.warmup_steps;
+    const int64_t decay = wsd ? training.decay_steps.value_or(0) : 0;
+    if (warmup > *training.max_steps) {
+      report("training.warmup_steps",
+             fmt::format("{} is more than training.max_steps ({})", warmup, *training.max_steps));
+    } else if (warmup + decay > *training.max_steps) {
+      report("training.decay_steps", fmt::format("{} and training.warmup_steps ({}) are more than training.max_steps "
+                                                 "({})",
+                                                 decay, warmup, *training.max_steps));
+    }
+  }
+  if (config_.optimizer.update == UpdateMode::kEager && training.max_grad_norm > 0 &&
+      readable({"optimizer.update", "training.max_grad_norm"})) {
+    report("optimizer.update", fmt::format("eager cannot clip; set training.max_grad_norm: 0 (it is {}), or use "
+                                           "deferred",
+                                           training.max_grad_norm));
+  }
+}
+
+void Checks::memory() {
+  const MemorySection& memory = config_.memory;
+  if (!readable({"memory.keep_layers", "memory.activations"})) return;
+  if (memory.keep_layers > 0 && memory.activations == ActivationPolicy::kKeep) {
+    report("memory.keep_layers", "only memory.activations: recompute has blocks that keep theirs all the same");
+  }
+  const int64_t blocks = config_.model.shape.num_hidden_layers;
+  if (blocks > 0 && memory.keep_layers > blocks) {
+    report("memory.keep_layers",
+           fmt::format("{} is more than model.num_hidden_layers ({})", memory.keep_layers, blocks));
+  }
+}
+
+}  // namespace
+
+void check_run_config(RunConfig& config, GivenKeys& given, std::vector<ConfigProblem>& problems) {
+  Checks checks(config, given, problems);
+  checks.model();
+  checks.dataset();
+  checks.batch();
+  checks.schedule();
+  checks.memory();
+}
+
+void complete_run_config(RunConfig& config, const GivenKeys& given) {
+  TrainingSection& training = config.training;
+  if (training.tokens_per_step) {
+    training.gradient_accumulation_steps =
+        *training.tokens_per_step / (training.per_device_train_batch_size * config.dataset.max_seq_len);
+    training.tokens_per_step.reset();
+  }
+  if (!training.max_steps && !training.num_train_epochs && !training.max_tokens) training.num_train_epochs = 1;
+
+  if (!config.model.model_name_or_path.empty()) return;
+  ModelConfig& shape = config.model.shape;
+  if (shape.vocab_size == 0) shape.vocab_size = kByteVocabularySize;
+  if (shape.num_key_value_heads == 0) shape.num_key_value_heads = shape.num_attention_heads;
+  // Where it does not divide, head_dim stays open and validate() of the model names the fault.
+  if (shape.head_dim == 0 && shape.hidden_size % shape.num_attention_heads == 0) {
+    shape.head_dim = shape.hidden_size / shape.num_attention_heads;
+  }
+  if (!given.given("model.max_position_embeddings")) {
+    shape.max_position_embeddings = std::max(shape.max_position_embeddings, config.dataset.max_seq_len);
+  }
+}
+
+}  // namespace penstock

@@ -1,0 +1,95 @@
+// The `penstock` command: parses the line, runs one verb, turns errors into one line and an exit code.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+
+#include "app/console.h"
+#include "app/verbs.h"
+#include "core/float_mode.h"
+
+namespace {
+
+using penstock::Error;
+using penstock::ExitCode;
+using penstock::VerbArguments;
+
+// CONFIG, then overrides in any form that the configuration loader knows ("section.key=value", "--key value").
+CLI::App* add_verb(CLI::App& app, const char* name, const char* meaning, VerbArguments& arguments) {
+  CLI::App* verb = app.add_subcommand(name, meaning);
+  verb->add_option("config", arguments.config, "configuration file, run directory or Hugging Face folder")
+      ->type_name("CONFIG")
+      ->required();
+  verb->allow_extras();
+  verb->footer("Any key can be set after CONFIG: section.key=value, key=value or --key value (docs/configuration.md).");
+  return verb;
+}
+
+struct CommandLine {
+  VerbArguments arguments;
+  penstock::ExportArguments export_arguments;
+  std::string gradients_out;
+  bool schedule = false;
+};
+
+void add_verbs(CLI::App& app, CommandLine& line) {
+  add_verb(app, "train", "train a model", line.arguments);
+  CLI::App* eval = add_verb(app, "eval", "loss over the validation documents", line.arguments);
+  CLI::App* generate = add_verb(app, "generate", "continue a prompt (--prompt TEXT)", line.arguments);
+  CLI::App* gradients = add_verb(app, "gradients", "write every gradient of the first step", line.arguments);
+  CLI::App* export_verb = add_verb(app, "export", "write a Hugging Face folder", line.arguments);
+  CLI::App* plan = add_verb(app, "plan", "bytes of host and device, and the step's schedule", line.arguments);
+  (void)generate;
+  for (CLI::App* verb : {eval, gradients, plan}) verb->add_flag("--json", line.arguments.json, "one JSON object");
+  gradients->add_option("--out", line.gradients_out, "safetensors file to write")->type_name("FILE")->required();
+  export_verb->add_option("--out", line.export_arguments.out, "folder to write")->type_name("FOLDER")->required();
+  export_verb->add_option("--dtype", line.export_arguments.dtype, "bfloat16 or float32 (default: as trained)");
+  export_verb->add_flag("--overwrite", line.export_arguments.overwrite, "replace a model folder that is there");
+  plan->add_flag("--schedule", line.schedule, "print the step, op by op");
+}
+
+ExitCode run_verb(const CLI::App& app, CommandLine& line) {
+  const CLI::App& verb = *app.get_subcommands().front();
+  line.arguments.overrides = verb.remaining();
+  const std::string name = verb.get_name();
+  if (name == "train") return run_train(line.arguments);
+  if (name == "eval") return run_eval(line.arguments);
+  if (name == "generate") return run_generate(line.arguments);
+  if (name == "gradients") return run_gradients(line.arguments, line.gradients_out);
+  if (name == "plan") return run_plan(line.arguments, line.schedule);
+  line.export_arguments.verb = line.arguments;
+  return run_export(line.export_arguments);
+}
+
+int run_command(int argc, char** argv) {
+  CLI::App app("Penstock trains language models that are larger than the GPU's memory.", "penstock");
+  app.require_subcommand(1);
+  CommandLine line;
+  add_verbs(app, line);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+  }
+  return static_cast<int>(run_verb(app, line));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // Per thread and inherited: before any other thread or ATen call exists.
+  penstock::set_flush_denormals();
+  penstock::start_console(penstock::LogLevel::kInfo);
+  try {
+    return run_command(argc, argv);
+  } catch (const Error& error) {
+    penstock::error_console().print_line(std::string("error: ") + error.what());
+    return static_cast<int>(error.code());
+  } catch (const std::bad_alloc&) {
+    penstock::error_console().print_line("error: the system has no memory left; use a smaller model or micro-batch");
+    return static_cast<int>(ExitCode::kDoesNotFit);
+  } catch (const std::exception& error) {
+    penstock::error_console().print_line(std::string("error: unexpected: ") + error.what());
+    return static_cast<int>(ExitCode::kIo);
+  }
+}

@@ -1,0 +1,41 @@
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "app/console.h"
+#include "app/run_setup.h"
+#include "app/verbs.h"
+
+namespace penstock {
+namespace {
+
+nlohmann::json classes(const std::vector<MemoryClass>& list) {
+  nlohmann::json object = nlohmann::json::object();
+  for (const MemoryClass& entry : list) object[entry.name] = entry.bytes;
+  return object;
+}
+
+}  // namespace
+
+ExitCode run_plan(const VerbArguments& arguments, bool schedule) {
+  const RunSetup setup = set_up_run(load_verb_config(arguments.config, arguments.overrides));
+  const RunPlan plan = plan_run(training_shape(setup), step_settings(setup, Purpose::kTrain));
+  const MemoryPlan memory = memory_plan(plan, 0);
+  if (schedule) {
+    const bool deferred = plan.planner.settings().update == UpdateMode::kDeferred;
+    print_result(dump_schedule(plan.planner.plan(deferred ? StepVariant::kTrainPending : StepVariant::kTrain)));
+  } else if (arguments.json) {
+    const nlohmann::json object = {{"parameters", memory.parameter_count},
+                                   {"host", classes(memory.host)},
+                                   {"device", classes(memory.device)},
+                                   {"host_bytes", memory.host_bytes()},
+                                   {"device_bytes", memory.device_bytes()}};
+    print_result(object.dump());
+  } else {
+    print_result(format_memory_plan(memory));
+  }
+  require_fit(setup, plan);
+  return ExitCode::kDone;
+}
+
+}  // namespace penstock

@@ -1,0 +1,15 @@
+#include "app/run_setup.h"
+#include "app/signals.h"
+#include "app/training_run.h"
+#include "app/verbs.h"
+
+namespace penstock {
+
+ExitCode run_train(const VerbArguments& arguments) {
+  const RunConfig config = load_verb_config(arguments.config, arguments.overrides);
+  TrainingRun run(config, arguments.config);
+  watch_stop_signals();
+  return run.run();
+}
+
+}  // namespace penstock

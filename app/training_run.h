@@ -1,0 +1,63 @@
+// One training run from its configuration to its last line: directory, data, steps, evaluations, checkpoints, export.
+// Wiring of trainer, loader and files; what a step does is the schedule's business.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "app/evaluation.h"
+#include "app/metrics_log.h"
+#include "app/progress.h"
+#include "app/run_directory.h"
+#include "app/run_setup.h"
+#include "core/error.h"
+#include "data/loader.h"
+#include "data/training_stream.h"
+
+namespace penstock {
+
+class TrainingRun {
+ public:
+  // Checks everything that can be checked before a file is written: memory, data, target directory. `config_path`
+  // names a new run's directory.
+  TrainingRun(const RunConfig& config, const std::filesystem::path& config_path);
+
+  // Trains to the end, or to a stop signal (kSaved). Throws Error; the run directory then holds what was durable.
+  ExitCode run();
+
+ private:
+  void open();
+  void load_state();
+  void print_opening() const;
+  void train_one();
+  void evaluate_now();
+  void save();
+  bool save_is_due(int64_t epoch_before) const;
+  void finish();
+  void print_closing(const std::string& reason) const;
+
+  RunSetup setup_;
+  RunPlan plan_;
+  RunChoice choice_;
+  Dataset dataset_;
+  int64_t total_steps_;
+  std::filesystem::path directory_;
+  std::unique_ptr<ModelMemory> memory_;
+  std::unique_ptr<HostDevice> device_;
+  std::unique_ptr<StepEngine> engine_;
+  std::unique_ptr<Trainer> trainer_;
+  std::unique_ptr<Loader> loader_;
+  std::unique_ptr<MetricsLog> metrics_;
+  std::unique_ptr<Progress> progress_;
+  DataCursor cursor_;              // of the last finished step
+  std::filesystem::path durable_;  // the newest checkpoint of this run
+  int64_t saved_step_ = -1;
+  int64_t evaluated_step_ = -1;
+  int64_t tokens_ = 0;         // of this process
+  double step_seconds_ = 0;    // spent in steps, data included
+  std::chrono::steady_clock::time_point start_;
+};
+
+}  // namespace penstock

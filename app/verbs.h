@@ -1,0 +1,42 @@
+// The verbs of the `penstock` command, one file each. A verb gets its parsed arguments, prints results on standard
+// output and logs on standard error, and throws Error; main() turns that into the exit code.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+
+namespace penstock {
+
+// CONFIG and the overrides that follow it.
+struct VerbArguments {
+  std::string config;
+  std::vector<std::string> overrides;
+  bool json = false;
+};
+
+// Trains; ends with an evaluation, a checkpoint, a Hugging Face folder and a sample. kSaved after SIGINT or SIGTERM.
+ExitCode run_train(const VerbArguments& arguments);
+
+// Loss, perplexity and bits per byte over the validation documents.
+ExitCode run_eval(const VerbArguments& arguments);
+
+// Text after a prompt.
+ExitCode run_generate(const VerbArguments& arguments);
+
+// Every gradient of the first step, fp32, before wire cast and clipping.
+ExitCode run_gradients(const VerbArguments& arguments, const std::string& out);
+
+struct ExportArguments {
+  VerbArguments verb;
+  std::string out;
+  std::string dtype;  // bfloat16, float32 or empty: as trained
+  bool overwrite = false;
+};
+ExitCode run_export(const ExportArguments& arguments);
+
+// The byte table, or with `schedule` the step as text; allocates nothing.
+ExitCode run_plan(const VerbArguments& arguments, bool schedule);
+
+}  // namespace penstock

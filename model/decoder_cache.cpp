@@ -1,0 +1,63 @@
+// Prefill and decode: the block with its keys and values kept in a cache.
+#include <c10/core/InferenceMode.h>
+
+#include "model/decoder_parts.h"
+
+namespace penstock {
+
+namespace {
+
+AttentionCache split_cache(const AttentionShape& heads, const KvCacheView& cache, const BatchView& batch) {
+  CHECK_EQ(cache.rows, batch.rows);
+  CHECK_EQ(static_cast<int64_t>(cache.lengths.size()), cache.rows);
+  const uint64_t half_bytes =
+      static_cast<uint64_t>(cache.rows * cache.capacity * heads.kv_width()) * dtype_bytes(heads.dtype);
+  CHECK_LE(2 * half_bytes, cache.bytes.size());
+  for (int64_t token = 0; token < batch.rows * batch.length; ++token) {
+    CHECK_EQ(batch.positions[static_cast<size_t>(token)],
+             cache.lengths[static_cast<size_t>(token / batch.length)] + token % batch.length);
+  }
+  return {cache.bytes.data(), cache.bytes.data() + half_bytes, cache.rows, cache.capacity, cache.lengths};
+}
+
+}  // namespace
+
+uint64_t Decoder::kv_cache_bytes(const ModelConfig& config, DType compute, int64_t rows, int64_t capacity) {
+  const auto width = static_cast<uint64_t>(config.num_key_value_heads * config.head_dim);
+  return 2 * static_cast<uint64_t>(rows * capacity) * width * dtype_bytes(compute);
+}
+
+void Decoder::prefill(ConstBytes weights, ConstBytes input, std::span<std::byte> output, const KvCacheView& cache,
+                      std::span<std::byte> workspace, const BatchView& batch) {
+  const c10::InferenceMode no_autograd;
+  const int64_t tokens = parts_->token_count(batch);
+  const AttentionShape& heads = parts_->shape.attention;
+  const AttentionCache rows = split_cache(heads, cache, batch);
+  Carver carver(workspace);
+  const BlockScratch scratch = parts_->block_scratch(tokens, carver);
+  const SavedBuffers buffers = parts_->saved_buffers({}, tokens, carver);
+  parts_->run_attention(weights, input.data(), buffers, scratch, batch, carver, [&] {
+    append_to_cache(heads, batch.length, buffers.qkv, rows);
+    attention(heads, batch, buffers.qkv, buffers.attended, buffers.logsumexp);
+  });
+  parts_->run_mlp(weights, buffers, scratch, tokens, output.data(), carver);
+}
+
+void Decoder::decode(ConstBytes weights, ConstBytes input, std::span<std::byte> output, const KvCacheView& cache,
+                     std::span<std::byte> workspace, const BatchView& batch) {
+  const c10::InferenceMode no_autograd;
+  const int64_t tokens = parts_->token_count(batch);
+  CHECK_EQ(batch.length, 1);
+  const AttentionShape& heads = parts_->shape.attention;
+  const AttentionCache rows = split_cache(heads, cache, batch);
+  Carver carver(workspace);
+  const BlockScratch scratch = parts_->block_scratch(tokens, carver);
+  const SavedBuffers buffers = parts_->saved_buffers({}, tokens, carver);
+  parts_->run_attention(weights, input.data(), buffers, scratch, batch, carver, [&] {
+    append_to_cache(heads, 1, buffers.qkv, rows);
+    cached_attention(heads, buffers.qkv, buffers.attended, rows);
+  });
+  parts_->run_mlp(weights, buffers, scratch, tokens, output.data(), carver);
+}
+
+}  // namespace penstock

@@ -1,0 +1,58 @@
+#include "model/fused_weight.h"
+
+#include "core/check.h"
+#include "model/element_casts.h"
+
+namespace penstock {
+
+FusedWeight::FusedWeight(const LayerLayout& layout, const std::vector<std::string>& names, DType wire, DType compute)
+    : wire_(wire), compute_(compute) {
+  for (const std::string& name : names) {
+    const TensorPlace& place = layout.tensor(name);
+    CHECK_EQ(place.spec.shape.size(), 2u);
+    if (!places_.empty()) {
+      CHECK_EQ(place.spec.shape[1], cols_);
+      adjacent_ = adjacent_ && place.offset == places_.back().offset + places_.back().element_count;
+    }
+    rows_ += place.spec.shape[0];
+    cols_ = place.spec.shape[1];
+    places_.push_back(place);
+  }
+}
+
+MatrixView FusedWeight::operand(std::span<const std::byte> weights, void* scratch) const {
+  const uint64_t wire_bytes = dtype_bytes(wire_);
+  CHECK_LE((places_.back().offset + places_.back().element_count) * wire_bytes, weights.size());
+  if (operand_scratch() == 0) {
+    // Read only: ATen has no tensors over const memory.
+    return {const_cast<std::byte*>(weights.data()) + places_.front().offset * wire_bytes, rows_, cols_};
+  }
+  auto* packed = static_cast<std::byte*>(scratch);
+  for (const TensorPlace& place : places_) {
+    const auto count = static_cast<int64_t>(place.element_count);
+    cast_elements(wire_, weights.data() + place.offset * wire_bytes, compute_, packed, count);
+    packed += place.element_count * dtype_bytes(compute_);
+  }
+  return {scratch, rows_, cols_};
+}
+
+void FusedWeight::add_gradient(const MatrixView& d_y, const MatrixView& x, std::span<float> gradient, bool accumulate,
+                               void* scratch) const {
+  CHECK_EQ(d_y.cols, rows_);
+  CHECK_EQ(x.cols, cols_);
+  CHECK_LE(places_.back().offset + places_.back().element_count, gradient.size());
+  if (gradient_scratch() == 0) {
+    float* first = gradient.data() + places_.front().offset;
+    linear_weight_gradient(compute_, d_y, x, accumulate, {first, rows_, cols_});
+    return;
+  }
+  linear_weight_gradient(compute_, d_y, x, /*accumulate=*/false, {scratch, rows_, cols_});
+  const auto* packed = static_cast<const std::byte*>(scratch);
+  for (const TensorPlace& place : places_) {
+    accumulate_elements(compute_, packed, gradient.data() + place.offset, accumulate,
+                        static_cast<int64_t>(place.element_count));
+    packed += place.element_count * dtype_bytes(compute_);
+  }
+}
+
+}  // namespace penstock

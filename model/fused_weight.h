@@ -1,0 +1,43 @@
+// One or more weight matrices of a slab that share their input and are therefore one GEMM: q, k, v, or gate and up.
+// Where they lie next to each other in the compute dtype, the GEMM reads the slab itself; else they are gathered and
+// converted into scratch first. Both give the same bits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/layer_layout.h"
+#include "model/gemm.h"
+
+namespace penstock {
+
+class FusedWeight {
+ public:
+  FusedWeight() = default;
+  FusedWeight(const LayerLayout& layout, const std::vector<std::string>& names, DType wire, DType compute);
+
+  int64_t rows() const { return rows_; }
+  int64_t cols() const { return cols_; }
+  // Elements of scratch in the compute dtype that operand() and add_gradient() need.
+  int64_t operand_scratch() const { return wire_ == compute_ && adjacent_ ? 0 : rows_ * cols_; }
+  int64_t gradient_scratch() const { return compute_ == DType::kFloat32 && adjacent_ ? 0 : rows_ * cols_; }
+
+  // [rows, cols] in the compute dtype: a view of `weights`, or of `scratch` after the conversion.
+  MatrixView operand(std::span<const std::byte> weights, void* scratch) const;
+  // gradient (fp32 slab) = or += d_y^T x. The GEMM rounds once to the compute dtype, the sum is fp32.
+  void add_gradient(const MatrixView& d_y, const MatrixView& x, std::span<float> gradient, bool accumulate,
+                    void* scratch) const;
+
+ private:
+  std::vector<TensorPlace> places_;
+  int64_t rows_ = 0;
+  int64_t cols_ = 0;
+  bool adjacent_ = true;
+  DType wire_ = DType::kFloat32;
+  DType compute_ = DType::kFloat32;
+};
+
+}  // namespace penstock

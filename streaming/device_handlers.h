@@ -1,0 +1,28 @@
+// The device lanes' work of training and evaluation: copies, forward, loss, backward, pack.
+#pragma once
+
+#include "model/decoder.h"
+#include "model/temporary_memory.h"
+#include "streaming/op_context.h"
+#include "streaming/plan/cost_model.h"
+#include "streaming/run_plan.h"
+#include "streaming/step_inputs.h"
+
+namespace penstock {
+
+// Issues `work` on the op's lane; what LibTorch allocates in it is charged to `temporaries`.
+void launch_compute(OpContext& context, TemporaryObserver* temporaries, std::function<void()> work);
+
+struct DeviceWork {
+  RunShape shape;
+  const ModelMemory* memory = nullptr;
+  Decoder* decoder = nullptr;
+  TemporaryObserver* temporaries = nullptr;
+  const StepInputs* inputs = nullptr;
+  const CostModel* pace = nullptr;  // not null: compute ops sleep for their modelled duration instead of computing
+};
+
+// Registers handlers over what `work` points to, which must outlive `handlers`.
+void add_device_handlers(OpHandlers& handlers, const DeviceWork& work);
+
+}  // namespace penstock

@@ -1,0 +1,150 @@
+#include "streaming/executor.h"
+
+#include "core/check.h"
+#include "core/poison.h"
+
+namespace penstock {
+namespace {
+
+#ifdef NDEBUG
+constexpr bool kPoisonsReleasedSlots = false;
+#else
+constexpr bool kPoisonsReleasedSlots = true;
+#endif
+
+bool is_weight_slot(BufferKind kind) { return kind == BufferKind::kWeightSlot || kind == BufferKind::kHeadSlot; }
+
+// For each op the weight slots whose last reader it is before the slot is written again or the step ends.
+std::vector<std::vector<BufferIndex>> slots_released_after(const Schedule& schedule) {
+  std::vector<std::vector<BufferIndex>> released(schedule.ops().size());
+  std::vector<int64_t> last_reader(schedule.buffers().size(), -1);
+  const auto release = [&](BufferIndex slot) {
+    if (last_reader[slot] >= 0) released[static_cast<size_t>(last_reader[slot])].push_back(slot);
+    last_reader[slot] = -1;
+  };
+  for (size_t index = 0; index < schedule.ops().size(); ++index) {
+    for (const Access& access : schedule.ops()[index].accesses) {
+      if (!is_weight_slot(schedule.buffers()[access.buffer].kind)) continue;
+      if (access.mode == Mode::kWrite) release(access.buffer);
+      else last_reader[access.buffer] = static_cast<int64_t>(index);
+    }
+  }
+  for (BufferIndex slot = 0; slot < schedule.buffers().size(); ++slot) release(slot);
+  return released;
+}
+
+}  // namespace
+
+Executor::Executor(Device& device, LayerStore& store, const OpHandlers& handlers, const ExecutorOptions& options)
+    : device_(device), store_(store), handlers_(handlers), options_(options) {
+  for (int lane = 0; lane < kLaneCount; ++lane) {
+    threads_.emplace_back([this, lane] { lane_loop(static_cast<LaneKind>(lane)); });
+  }
+}
+
+Executor::~Executor() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  start_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void Executor::run(const Schedule& schedule) {
+  const size_t op_count = schedule.ops().size();
+  for (auto& ring : events_) {
+    while (ring.size() < op_count) ring.push_back(device_.create_event());
+  }
+  if (kPoisonsReleasedSlots) released_ = slots_released_after(schedule);
+  if (options_.trace != nullptr) options_.trace->begin_step();
+  std::unique_lock lock(mutex_);
+  CHECK_EQ(lanes_running_, 0);
+  ++step_;
+  tickets_.begin_step(step_, op_count);
+  schedule_ = &schedule;
+  lanes_running_ = kLaneCount;
+  first_error_ = nullptr;
+  start_.notify_all();
+  finished_.wait(lock, [&] { return lanes_running_ == 0; });
+  schedule_ = nullptr;
+  if (!first_error_) return;
+  // Work that is still queued refers to this step's batch: let it pass before the caller unwinds.
+  try {
+    device_.synchronize_all();
+  } catch (const std::exception&) {
+    // The device's own error is the one that stopped the step, or a consequence of it.
+  }
+  std::rethrow_exception(first_error_);
+}
+
+void Executor::lane_loop(LaneKind lane) {
+  uint64_t seen_step = 0;
+  std::unique_lock lock(mutex_);
+  while (true) {
+    start_.wait(lock, [&] { return stopping_ || step_ != seen_step; });
+    if (stopping_) return;
+    seen_step = step_;
+    lock.unlock();
+    issue_lane(lane);
+    lock.lock();
+    if (--lanes_running_ == 0) finished_.notify_all();
+  }
+}
+
+void Executor::issue_lane(LaneKind lane) {
+  for (OpIndex op : schedule_->lane(lane)) {
+    try {
+      if (!wait_for_producers(schedule_->ops()[op])) return;
+      issue(op);
+    } catch (...) {
+      stop_step(std::current_exception());
+      return;
+    }
+  }
+}
+
+bool Executor::wait_for_producers(const Op& op) {
+  for (OpIndex producer : op.waits) {
+    if (!tickets_.wait(producer, op, options_.observer)) return false;
+    // A host op is done when its ticket is out; a device op has only been enqueued.
+    if (schedule_->ops()[producer].lane == LaneKind::kHost) continue;
+    const Event& event = *events_[step_ % 2][producer];
+    if (op.lane == LaneKind::kHost) device_.synchronize(event);
+    else device_.wait(op.lane, event);
+  }
+  return !tickets_.failed();
+}
+
+void Executor::issue(OpIndex index) {
+  const Op& op = schedule_->ops()[index];
+  if (options_.observer != nullptr) options_.observer->before_run(op);
+  TraceRecorder* trace = options_.trace;
+  OpContext context(*schedule_, index, step_, store_, device_);
+  if (op.lane == LaneKind::kHost) {
+    if (trace != nullptr) trace->begin(index, op.lane);
+    handlers_.run(context);
+    if (trace != nullptr) trace->end(index);
+  } else {
+    if (trace != nullptr) device_.launch(op.lane, [trace, index, lane = op.lane] { trace->begin(index, lane); });
+    handlers_.run(context);
+    if (kPoisonsReleasedSlots) {
+      for (BufferIndex slot : released_[index]) {
+        device_.launch(op.lane, [bytes = store_.bytes(slot)] { poison(bytes); });
+      }
+    }
+    if (trace != nullptr) device_.launch(op.lane, [trace, index] { trace->end(index); });
+    device_.record(op.lane, *events_[step_ % 2][index]);
+  }
+  tickets_.issue(index);
+}
+
+void Executor::stop_step(std::exception_ptr error) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!first_error_) first_error_ = error;
+  }
+  tickets_.fail();
+}
+
+}  // namespace penstock

@@ -1,0 +1,86 @@
+// Runs a schedule. The only path a step can take: there is no loop over layers anywhere else.
+//
+// Executor: four lanes, each with one issuing thread that walks its ops in list order. Before an op is issued its
+// producers on other lanes must have been issued (tickets); a device lane then enqueues a device-side wait, the host
+// lane blocks. A handler that throws stops every lane; run() rethrows with the op's name and nothing hangs.
+// OrderedExecutor: one thread, one op at a time, in list order or in a seeded random legal order. For tests: whatever
+// order the schedule allows must give the same bits.
+#pragma once
+
+#include <condition_variable>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "core/trace.h"
+#include "streaming/op_context.h"
+#include "streaming/ticket_board.h"
+
+namespace penstock {
+
+class StepRunner {
+ public:
+  virtual ~StepRunner() = default;
+  // Returns when the schedule's last host op is done. Throws the first error of any lane.
+  virtual void run(const Schedule& schedule) = 0;
+};
+
+struct ExecutorOptions {
+  TraceRecorder* trace = nullptr;
+  IssueObserver* observer = nullptr;
+};
+
+class Executor final : public StepRunner {
+ public:
+  Executor(Device& device, LayerStore& store, const OpHandlers& handlers, const ExecutorOptions& options = {});
+  ~Executor() override;
+  void run(const Schedule& schedule) override;
+
+ private:
+  void lane_loop(LaneKind lane);
+  void issue_lane(LaneKind lane);
+  // False: the step failed.
+  bool wait_for_producers(const Op& op);
+  void issue(OpIndex op);
+  void stop_step(std::exception_ptr error);
+
+  Device& device_;
+  LayerStore& store_;
+  const OpHandlers& handlers_;
+  ExecutorOptions options_;
+  TicketBoard tickets_;
+  // One event per op instance, in a ring of two steps.
+  std::vector<std::unique_ptr<Event>> events_[2];
+  std::mutex mutex_;
+  std::condition_variable start_;
+  std::condition_variable finished_;
+  const Schedule* schedule_ = nullptr;
+  std::vector<std::vector<BufferIndex>> released_;  // debug builds: slots to poison after an op
+  uint64_t step_ = 0;
+  int lanes_running_ = 0;
+  bool stopping_ = false;
+  std::exception_ptr first_error_;
+  std::vector<std::thread> threads_;
+};
+
+class OrderedExecutor final : public StepRunner {
+ public:
+  // Without a seed: list order.
+  OrderedExecutor(Device& device, LayerStore& store, const OpHandlers& handlers, std::optional<uint64_t> seed);
+  void run(const Schedule& schedule) override;
+
+ private:
+  OpIndex pick(const Schedule& schedule, const std::vector<bool>& done);
+
+  Device& device_;
+  LayerStore& store_;
+  const OpHandlers& handlers_;
+  std::optional<uint64_t> seed_;
+  uint64_t step_ = 0;
+  uint64_t draws_ = 0;
+};
+
+}  // namespace penstock

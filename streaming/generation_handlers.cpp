@@ -1,0 +1,79 @@
+#include "streaming/generation_handlers.h"
+
+#include "core/check.h"
+#include "streaming/device_handlers.h"
+#include "streaming/embedding_rows.h"
+
+namespace penstock {
+namespace {
+
+uint64_t layout_hash(const GenerationWork& work, const OpContext& context) {
+  return work.memory->layouts()[static_cast<size_t>(context.op().layer)].hash();
+}
+
+KvCacheView cache_view(const GenerationWork& work, std::span<std::byte> bytes) {
+  return {bytes, work.shape.rows, work.shape.kv_capacity, work.inputs->cache_lengths};
+}
+
+void embed(const GenerationWork& work, OpContext& context) {
+  std::span<const int32_t> tokens = work.inputs->tokens;
+  if (context.declares(BufferKind::kHostTokens, Mode::kRead)) {
+    const auto sampled = context.read(BufferKind::kHostTokens);
+    tokens = {reinterpret_cast<const int32_t*>(sampled.data()), static_cast<size_t>(work.shape.rows)};
+  }
+  gather_rows(context.read(BufferKind::kHostWire), wire_dtype(work.shape.format), tokens, work.shape.model.hidden_size,
+              context.write(BufferKind::kEmbedStaging), work.shape.compute, *work.team);
+}
+
+void block(const GenerationWork& work, OpContext& context) {
+  context.check_slot(BufferKind::kWeightSlot, layout_hash(work, context));
+  const auto weights = context.read(BufferKind::kWeightSlot);
+  const auto input = context.read(BufferKind::kActivation);
+  const auto output = context.write(BufferKind::kActivation);
+  const auto workspace = context.write(BufferKind::kWorkspace);
+  const KvCacheView cache = cache_view(work, context.write(BufferKind::kKvCache));
+  const BatchView batch = work.inputs->batch;
+  Decoder* decoder = work.decoder;
+  if (context.op().kind == OpKind::kPrefill) {
+    launch_compute(context, work.temporaries, [=] { decoder->prefill(weights, input, output, cache, workspace, batch); });
+  } else {
+    launch_compute(context, work.temporaries, [=] { decoder->decode(weights, input, output, cache, workspace, batch); });
+  }
+}
+
+void logits(const GenerationWork& work, OpContext& context) {
+  context.check_slot(BufferKind::kHeadSlot, layout_hash(work, context));
+  const auto weights = context.read(BufferKind::kHeadSlot);
+  const auto input = context.read(BufferKind::kActivation);
+  const auto bytes = context.write(BufferKind::kLogits);
+  const std::span<float> output(reinterpret_cast<float*>(bytes.data()), bytes.size() / sizeof(float));
+  const auto workspace = context.write(BufferKind::kWorkspace);
+  const BatchView batch = work.inputs->batch;
+  const std::span<const int32_t> last_positions = work.inputs->last_positions;
+  Decoder* decoder = work.decoder;
+  launch_compute(context, work.temporaries, [=] { decoder->logits(weights, input, last_positions, output, workspace, batch); });
+}
+
+void sample(const GenerationWork& work, OpContext& context) {
+  const auto bytes = context.read(BufferKind::kHostLogits);
+  const auto tokens = context.write(BufferKind::kHostTokens);
+  const size_t rows = static_cast<size_t>(work.shape.rows);
+  CHECK_GE(tokens.size(), rows * sizeof(int32_t));
+  work.inputs->sample({reinterpret_cast<const float*>(bytes.data()), bytes.size() / sizeof(float)},
+                      {reinterpret_cast<int32_t*>(tokens.data()), rows});
+}
+
+}  // namespace
+
+void add_generation_handlers(OpHandlers& handlers, const GenerationWork& work) {
+  handlers.set(OpKind::kEmbed, [work](OpContext& context) { embed(work, context); });
+  handlers.set(OpKind::kPrefill, [work](OpContext& context) { block(work, context); });
+  handlers.set(OpKind::kDecode, [work](OpContext& context) { block(work, context); });
+  handlers.set(OpKind::kLogits, [work](OpContext& context) { logits(work, context); });
+  handlers.set(OpKind::kOffloadLogits, [](OpContext& context) {
+    context.copy(context.write(BufferKind::kHostLogits), context.read(BufferKind::kLogits));
+  });
+  handlers.set(OpKind::kSample, [work](OpContext& context) { sample(work, context); });
+}
+
+}  // namespace penstock

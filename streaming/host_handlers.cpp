@@ -1,0 +1,142 @@
+#include "streaming/host_handlers.h"
+
+#include <cmath>
+#include <vector>
+
+#include "core/check.h"
+#include "core/error.h"
+#include "streaming/embedding_rows.h"
+
+namespace penstock {
+namespace {
+
+constexpr int kEmbeddingLayer = 0;
+
+template <typename T>
+const T& as(std::span<const std::byte> bytes) {
+  CHECK_GE(bytes.size(), sizeof(T));
+  return *reinterpret_cast<const T*>(bytes.data());
+}
+
+template <typename T>
+T& as(std::span<std::byte> bytes) {
+  CHECK_GE(bytes.size(), sizeof(T));
+  return *reinterpret_cast<T*>(bytes.data());
+}
+
+// The bytes behind the embedding's gradient: one flag a row.
+std::span<uint8_t> touched_rows(const RunShape& shape, std::span<std::byte> gradient) {
+  const std::span<std::byte> flags = gradient.subspan(touched_rows_offset(shape));
+  return {reinterpret_cast<uint8_t*>(flags.data()), flags.size()};
+}
+
+std::span<const uint8_t> touched_rows(const RunShape& shape, std::span<const std::byte> gradient) {
+  const std::span<const std::byte> flags = gradient.subspan(touched_rows_offset(shape));
+  return {reinterpret_cast<const uint8_t*>(flags.data()), flags.size()};
+}
+
+class HostWork {
+ public:
+  HostWork(const RunShape& shape, ModelMemory& memory, WorkerTeam& team, const StepInputs& inputs)
+      : shape_(shape), memory_(memory), team_(team), inputs_(inputs) {}
+
+  void update(OpContext& context) {
+    const int layer = context.op().layer;
+    LayerStateView state{&layout(layer), shape_.format, context.write(BufferKind::kHostWire),
+                         context.write(BufferKind::kHostState)};
+    AdamWStep step = inputs_.update;
+    if (context.declares(BufferKind::kDecision, Mode::kRead)) {
+      const Decision& decision = as<Decision>(context.read(BufferKind::kDecision));
+      CHECK(decision.verdict == Verdict::kApply);
+      step.gradient_scale = decision.clip_factor;
+    }
+    if (adamw_update(state, gradient_view(layer, context.read(BufferKind::kHostGradient)), step, team_)) return;
+    throw Error(ExitCode::kNumericStop, context.label() + ": a weight became infinite or NaN; lower " +
+                                            "training.learning_rate or resume from the last checkpoint");
+  }
+
+  void embed(OpContext& context) {
+    const MicroBatch& batch = micro_batch(context);
+    gather_rows(context.read(BufferKind::kHostWire), wire_dtype(shape_.format), batch.tokens, shape_.model.hidden_size,
+                context.write(BufferKind::kEmbedStaging), shape_.compute, team_);
+  }
+
+  void scatter_embed(OpContext& context) {
+    std::vector<RowGradients> parts;
+    for (size_t m = 0; m < inputs_.micro_batches.size(); ++m) {
+      parts.push_back({inputs_.micro_batches[m].tokens,
+                       context.read(BufferKind::kEmbedGradientStaging, 0, static_cast<int>(m))});
+    }
+    std::span<std::byte> gradient = context.write(BufferKind::kHostGradient);
+    scatter_rows(parts, shape_.compute, shape_.model.hidden_size, gradient.first(touched_rows_offset(shape_)),
+                 shape_.gradient, touched_rows(shape_, gradient), team_);
+  }
+
+  void norm(OpContext& context) {
+    as<GradientNorm>(context.write(BufferKind::kNorm)) =
+        gradient_norm(gradient_view(context.op().layer, context.read(BufferKind::kHostGradient)), team_);
+  }
+
+  void decide(OpContext& context) {
+    Decision decision;
+    decision.loss = loss_sum(context.read(BufferKind::kHostLoss), inputs_.micro_batches.size()) /
+                    static_cast<double>(inputs_.trained_tokens);
+    bool finite = std::isfinite(decision.loss);
+    double sum_of_squares = 0;
+    for (int layer = 0; layer < memory_.layer_count(); ++layer) {
+      const GradientNorm& norm = as<GradientNorm>(context.read(BufferKind::kNorm, layer));
+      sum_of_squares += norm.sum_of_squares;
+      finite &= norm.finite;
+    }
+    decision.gradient_norm = std::sqrt(sum_of_squares);
+    finite &= std::isfinite(decision.gradient_norm);
+    decision.clip_factor = finite ? clip_factor(decision.gradient_norm, inputs_.max_grad_norm) : 0.0f;
+    decision.verdict = finite ? Verdict::kApply : Verdict::kSkip;
+    as<Decision>(context.write(BufferKind::kDecision)) = decision;
+  }
+
+ private:
+  const LayerLayout& layout(int layer) const { return memory_.layouts()[static_cast<size_t>(layer)]; }
+
+  const MicroBatch& micro_batch(const OpContext& context) const {
+    const size_t m = static_cast<size_t>(context.op().micro_batch);
+    CHECK_LT(m, inputs_.micro_batches.size());
+    return inputs_.micro_batches[m];
+  }
+
+  LayerGradientView gradient_view(int layer, std::span<const std::byte> bytes) const {
+    LayerGradientView view{&layout(layer), shape_.gradient, bytes, {}};
+    view.bytes = bytes.first(layout(layer).slab_bytes(dtype_bytes(shape_.gradient)));
+    if (layer == kEmbeddingLayer) view.touched_rows = touched_rows(shape_, bytes);
+    return view;
+  }
+
+  RunShape shape_;
+  ModelMemory& memory_;
+  WorkerTeam& team_;
+  const StepInputs& inputs_;
+};
+
+}  // namespace
+
+double loss_sum(std::span<const std::byte> host_loss, size_t micro_batches) {
+  CHECK_GE(host_loss.size(), micro_batches * sizeof(double));
+  const double* sums = reinterpret_cast<const double*>(host_loss.data());
+  double total = 0;
+  for (size_t m = 0; m < micro_batches; ++m) total += sums[m];
+  return total;
+}
+
+void add_host_handlers(OpHandlers& handlers, const RunShape& shape, ModelMemory& memory, WorkerTeam& team,
+                       const StepInputs& inputs) {
+  auto work = std::make_shared<HostWork>(shape, memory, team, inputs);
+  handlers.set(OpKind::kUpdate, [work](OpContext& context) { work->update(context); });
+  handlers.set(OpKind::kEmbed, [work](OpContext& context) { work->embed(context); });
+  handlers.set(OpKind::kScatterEmbed, [work](OpContext& context) { work->scatter_embed(context); });
+  handlers.set(OpKind::kNorm, [work](OpContext& context) { work->norm(context); });
+  handlers.set(OpKind::kDecide, [work](OpContext& context) { work->decide(context); });
+  // Reading the loss orders the report after everything an evaluation does; the caller takes it from the buffer.
+  handlers.set(OpKind::kReport, [](OpContext& context) { (void)context.read(BufferKind::kHostLoss); });
+}
+
+}  // namespace penstock

@@ -1,0 +1,58 @@
+#include "streaming/model_memory.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "model/layer_specs.h"
+
+namespace penstock {
+namespace {
+
+constexpr uint64_t kPageBytes = 4096;
+
+bool belongs_to_model(BufferKind kind) {
+  return kind == BufferKind::kHostWire || kind == BufferKind::kHostState || kind == BufferKind::kHostGradient;
+}
+
+}  // namespace
+
+ModelMemory::ModelMemory(const ModelConfig& config, StateFormat format, const BufferTable& buffers)
+    : config_(config), format_(format), layouts_(layer_layouts(config)) {
+  std::vector<Buffer> wanted;
+  uint64_t total_bytes = 0;
+  for (const Buffer& buffer : buffers.all()) {
+    if (!belongs_to_model(buffer.kind)) continue;
+    wanted.push_back(buffer);
+    total_bytes += align_up(buffer.bytes, kPageBytes);
+  }
+  // Index first, then kind: a layer's wire weights, state and gradient become neighbours.
+  std::stable_sort(wanted.begin(), wanted.end(), [](const Buffer& a, const Buffer& b) {
+    return a.index != b.index ? a.index < b.index : a.kind < b.kind;
+  });
+  arena_ = std::make_unique<Arena>("host weights and optimizer state", total_bytes);
+  for (const Buffer& buffer : wanted) {
+    places_.push_back({buffer.kind, buffer.index, arena_->allocate(align_up(buffer.bytes, kPageBytes), kPageBytes)
+                                                      .first(buffer.bytes)});
+  }
+  arena_->seal();
+}
+
+std::span<std::byte> ModelMemory::bytes(BufferKind kind, int index) const {
+  for (const Place& place : places_) {
+    if (place.kind == kind && place.index == index) return place.bytes;
+  }
+  CHECK(!"the model's memory has no such buffer");
+  return {};
+}
+
+LayerStateView ModelMemory::layer(int layer) const {
+  CHECK_LT(layer, layer_count());
+  LayerStateView view{&layouts_[static_cast<size_t>(layer)], format_, bytes(BufferKind::kHostWire, layer), {}};
+  const bool has_state = std::any_of(places_.begin(), places_.end(), [&](const Place& place) {
+    return place.kind == BufferKind::kHostState && place.index == layer;
+  });
+  if (has_state) view.state = bytes(BufferKind::kHostState, layer);
+  return view;
+}
+
+}  // namespace penstock

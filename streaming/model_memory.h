@@ -1,0 +1,46 @@
+// The host memory of one model: per layer its wire weights, optimizer state and gradient, in one sealed arena.
+// Outlives devices and schedules: a trainer, an evaluator and a generator may use it one after the other.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/arena.h"
+#include "core/layer_layout.h"
+#include "model/model_config.h"
+#include "optim/host_optimizer.h"
+#include "streaming/plan/schedule.h"
+
+namespace penstock {
+
+class ModelMemory {
+ public:
+  // Carves what `buffers` names: wire weights always; state and gradients where the purpose has them. Per layer the
+  // order is wire, state, gradient, so that an update streams linearly. Throws Error(kDoesNotFit).
+  ModelMemory(const ModelConfig& config, StateFormat format, const BufferTable& buffers);
+
+  const ModelConfig& config() const { return config_; }
+  StateFormat format() const { return format_; }
+  const std::vector<LayerLayout>& layouts() const { return layouts_; }
+  int layer_count() const { return static_cast<int>(layouts_.size()); }
+
+  // kHostWire, kHostState or kHostGradient by its index in the table. CHECKs that it exists.
+  std::span<std::byte> bytes(BufferKind kind, int index) const;
+  // Wire weights and state of one layer; `state` is empty where the purpose has none.
+  LayerStateView layer(int layer) const;
+
+ private:
+  struct Place {
+    BufferKind kind;
+    int index;
+    std::span<std::byte> bytes;
+  };
+  ModelConfig config_;
+  StateFormat format_;
+  std::vector<LayerLayout> layouts_;
+  std::unique_ptr<Arena> arena_;
+  std::vector<Place> places_;
+};
+
+}  // namespace penstock

@@ -1,0 +1,77 @@
+#include "streaming/plan/cost_model.h"
+
+#include <algorithm>
+
+namespace penstock {
+namespace {
+
+uint64_t declared_bytes(const Op& op, const BufferTable& buffers) {
+  uint64_t bytes = 0;
+  for (const Access& access : op.accesses) bytes += buffers[access.buffer].bytes;
+  return bytes;
+}
+
+// A slot may be larger than the layer it holds: the smaller end is what crosses.
+uint64_t copied_bytes(const Op& op, const BufferTable& buffers) {
+  uint64_t bytes = UINT64_MAX;
+  for (const Access& access : op.accesses) bytes = std::min(bytes, buffers[access.buffer].bytes);
+  return op.accesses.empty() ? 0 : bytes;
+}
+
+uint64_t written_bytes(const Op& op, const BufferTable& buffers) {
+  uint64_t bytes = 0;
+  for (const Access& access : op.accesses) {
+    if (access.mode == Mode::kWrite) bytes += buffers[access.buffer].bytes;
+  }
+  return bytes;
+}
+
+bool writes(const Op& op, const BufferTable& buffers, BufferKind kind) {
+  return std::any_of(op.accesses.begin(), op.accesses.end(), [&](const Access& access) {
+    return access.mode == Mode::kWrite && buffers[access.buffer].kind == kind;
+  });
+}
+
+double transfer_seconds(uint64_t bytes, double bytes_per_second) {
+  return bytes_per_second > 0 ? static_cast<double>(bytes) / bytes_per_second : 0.0;
+}
+
+}  // namespace
+
+double CostModel::seconds(const Op& op, const BufferTable& buffers) const {
+  switch (op.kind) {
+    case OpKind::kUpdate:
+    case OpKind::kNorm:
+    case OpKind::kScatterEmbed:
+    case OpKind::kSample:
+      return transfer_seconds(declared_bytes(op, buffers), host_bytes_per_second);
+    case OpKind::kEmbed:
+      return transfer_seconds(2 * written_bytes(op, buffers), host_bytes_per_second);
+    case OpKind::kDecide:
+    case OpKind::kReport:
+      return 0.0;
+    case OpKind::kFetchEmbed:
+    case OpKind::kFetch:
+      return copy_latency_seconds + transfer_seconds(copied_bytes(op, buffers), h2d_bytes_per_second);
+    case OpKind::kOffload:
+    case OpKind::kOffloadEmbed:
+    case OpKind::kOffloadLoss:
+    case OpKind::kOffloadLogits:
+      return copy_latency_seconds + transfer_seconds(copied_bytes(op, buffers), d2h_bytes_per_second);
+    case OpKind::kForward:
+    case OpKind::kPrefill:
+    case OpKind::kDecode:
+      return forward_seconds;
+    case OpKind::kLoss:
+      return writes(op, buffers, BufferKind::kHeadGradientSlot) ? loss_seconds : loss_seconds / 3;
+    case OpKind::kLogits:
+      return loss_seconds / 3;
+    case OpKind::kBackward:
+      return backward_seconds + (writes(op, buffers, BufferKind::kRecomputed) ? recompute_seconds : 0.0);
+    case OpKind::kPack:
+      return pack_seconds;
+  }
+  return 0.0;
+}
+
+}  // namespace penstock

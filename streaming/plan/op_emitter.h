@@ -1,0 +1,65 @@
+// Emits the ops of a step, one function per kind of op, each with the buffers it reads and writes.
+// Knows what an op touches, not when it comes: the order is the caller's (training_steps.h, generation_steps.h).
+#pragma once
+
+#include <vector>
+
+#include "streaming/plan/schedule_builder.h"
+#include "streaming/plan/step_planner.h"
+
+namespace penstock {
+
+class OpEmitter {
+ public:
+  // Both must outlive the emitter.
+  OpEmitter(const StepSettings& settings, const BufferTable& buffers, StepVariant variant);
+
+  const StepSettings& settings() const { return settings_; }
+  int head() const { return settings_.block_count + 1; }
+
+  // Layers in need order, as in Op::layer.
+  void update(int layer);
+  void embed(int micro_batch);
+  void fetch_embed(int micro_batch);
+  void fetch(int layer);
+  void forward(int layer, int micro_batch);
+  void loss(int micro_batch);
+  void backward(int layer, int micro_batch);
+  void pack(int layer);
+  void offload(int layer);
+  void offload_embed(int micro_batch);
+  void scatter_embed();
+  void norm(int layer);
+  void offload_loss();
+  void decide();
+  void report();
+  void prefill(int layer);
+  void decode(int layer);
+  void logits();
+  void offload_logits();
+  void sample();
+
+  Schedule build() &&;
+
+ private:
+  using Buffers = std::vector<BufferIndex>;
+  void emit(OpKind kind, int layer, int micro_batch, const Buffers& reads, const Buffers& writes);
+  void generate_block(OpKind kind, int layer);
+
+  BufferIndex wire(int layer) const;
+  BufferIndex weight_slot(int layer) const;
+  BufferIndex activation(int row, int micro_batch) const;
+  // Gradient with respect to activation row `row`.
+  BufferIndex activation_gradient(int row, int micro_batch) const;
+  BufferIndex gradient_slot(int layer) const;
+  BufferIndex wire_staging(int layer) const;
+  BufferIndex host_gradient(int layer) const;
+
+  const StepSettings& settings_;
+  const BufferTable& buffers_;
+  bool trains_;  // the step itself: an evaluation over a training table does not
+  bool decodes_;
+  ScheduleBuilder builder_;
+};
+
+}  // namespace penstock

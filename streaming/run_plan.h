@@ -1,0 +1,40 @@
+// From a run's shape and settings to its buffers: the sizes of every buffer of a step, and the planner over them.
+// Allocates nothing; `penstock plan` stops here.
+#pragma once
+
+#include "model/decoder.h"
+#include "model/model_config.h"
+#include "optim/state_format.h"
+#include "streaming/plan/memory_plan.h"
+#include "streaming/plan/step_planner.h"
+
+namespace penstock {
+
+// What the sizes of all buffers follow from.
+struct RunShape {
+  ModelConfig model;
+  StateFormat format = StateFormat::kExact;
+  DType compute = DType::kFloat32;
+  DType gradient = DType::kBFloat16;  // of the wire and of the host gradient
+  int64_t rows = 1;                   // B of a micro-batch
+  int64_t length = 1;                 // T
+  int64_t kv_capacity = 0;            // tokens a row; generation only
+};
+
+struct RunPlan {
+  RunShape shape;
+  DecoderBytes decoder;
+  StepPlanner planner;
+};
+
+// `settings.block_count` and `packs_gradients` are derived from the shape. CHECKs ranges.
+RunPlan plan_run(const RunShape& shape, StepSettings settings);
+
+DecoderSettings decoder_settings(const RunShape& shape);
+
+MemoryPlan memory_plan(const RunPlan& plan, uint64_t data_bytes);
+
+// The host gradient of the embedding is followed by one byte a row: was the row touched in this step?
+uint64_t touched_rows_offset(const RunShape& shape);
+
+}  // namespace penstock

@@ -1,0 +1,97 @@
+#include "streaming/step_engine.h"
+
+#include "core/check.h"
+#include "core/host_device.h"
+#include "model/temporary_memory.h"
+#include "streaming/host_handlers.h"
+
+namespace penstock {
+namespace {
+
+std::unique_ptr<StepRunner> make_runner(Device& device, LayerStore& store, const OpHandlers& handlers,
+                                        const EngineOptions& options, TraceRecorder* trace) {
+  if (options.order == IssueOrder::kLanes) {
+    return std::make_unique<Executor>(device, store, handlers, ExecutorOptions{trace, options.observer});
+  }
+  std::optional<uint64_t> seed;
+  if (options.order == IssueOrder::kRandom) seed = options.order_seed;
+  return std::make_unique<OrderedExecutor>(device, store, handlers, seed);
+}
+
+// LibTorch's temporaries count against the emulated device's budget; a real device has its own allocator.
+class DeviceTemporaries final : public TemporaryObserver {
+ public:
+  explicit DeviceTemporaries(HostDevice& device) : device_(device) {}
+  bool charge(int64_t bytes) override { return device_.charge_temporary(bytes); }
+
+ private:
+  HostDevice& device_;
+};
+
+std::unique_ptr<TemporaryObserver> observe_temporaries(Device& device) {
+  auto* host_device = dynamic_cast<HostDevice*>(&device);
+  if (host_device == nullptr) return nullptr;
+  install_counting_allocator();
+  return std::make_unique<DeviceTemporaries>(*host_device);
+}
+
+size_t longest_schedule(const StepPlanner& planner) {
+  const StepSettings& settings = planner.settings();
+  // Ops of a training step: at most 8 a layer, and 2 a layer and micro-batch, and a few per micro-batch.
+  const size_t layers = static_cast<size_t>(settings.block_count) + 2;
+  return 8 * layers + static_cast<size_t>(settings.micro_batches) * (2 * layers + 8);
+}
+
+}  // namespace
+
+StepEngine::StepEngine(const RunPlan& plan, ModelMemory& memory, Device& device, const EngineOptions& options)
+    : plan_(plan),
+      memory_(memory),
+      device_(device),
+      team_(options.optimizer_threads),
+      decoder_(plan.shape.model, decoder_settings(plan.shape)),
+      temporaries_(observe_temporaries(device)),
+      pace_(options.pace),
+      store_(plan.planner.buffers(), memory, device) {
+  // LibTorch's thread count is per calling thread.
+  device_.launch(LaneKind::kCompute, [threads = options.compute_threads] { set_compute_threads(threads); });
+  add_host_handlers(handlers_, plan_.shape, memory_, team_, inputs_);
+  add_device_handlers(handlers_, {plan_.shape, &memory_, &decoder_, temporaries_.get(), &inputs_, pace_ ? &*pace_ : nullptr});
+  if (plan_.planner.settings().purpose == Purpose::kGenerate) {
+    add_generation_handlers(handlers_, {plan_.shape, &memory_, &decoder_, temporaries_.get(), &team_, &generation_});
+  }
+  if (options.traces) trace_ = std::make_unique<TraceRecorder>(longest_schedule(plan_.planner));
+  runner_ = make_runner(device_, store_, handlers_, options, trace_.get());
+}
+
+StepEngine::~StepEngine() {
+  runner_.reset();
+  try {
+    device_.synchronize_all();
+  } catch (const std::exception&) {
+    // Reported by the step it belongs to.
+  }
+}
+
+const Schedule& StepEngine::schedule(StepVariant variant) {
+  auto found = schedules_.find(variant);
+  if (found == schedules_.end()) found = schedules_.emplace(variant, plan_.planner.plan(variant)).first;
+  return found->second;
+}
+
+void StepEngine::run(StepVariant variant, const StepInputs& inputs) {
+  inputs_ = inputs;
+  runner_->run(schedule(variant));
+}
+
+void StepEngine::run(StepVariant variant, const StepInputs& inputs, const GenerationInputs& generation) {
+  generation_ = generation;
+  run(variant, inputs);
+}
+
+std::span<std::byte> StepEngine::host_bytes(BufferKind kind, int index) const {
+  CHECK(!on_device(kind));
+  return store_.bytes(plan_.planner.buffers().find(kind, index));
+}
+
+}  // namespace penstock

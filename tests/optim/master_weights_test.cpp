@@ -1,0 +1,63 @@
+// Masters go into the planes and come back with every bit, and lie where the layout says.
+#include <gtest/gtest.h>
+
+#include "layer_state.h"
+
+namespace penstock {
+namespace {
+
+std::vector<float> odd_patterns() {
+  std::vector<float> values;
+  for (const uint32_t bits :
+       {0x00000000u, 0x80000000u, 0x00000001u, 0x007fffffu, 0x3f7fffffu, 0x3f808000u, 0x3f807fffu, 0x3f818000u,
+        0xbf808000u, 0x7f7fffffu, 0x7f800000u, 0xff800000u, 0x7fc00001u, 0x7fffffffu, 0xffffffffu, 0xffff8000u}) {
+    values.push_back(std::bit_cast<float>(bits));
+  }
+  return values;
+}
+
+TEST(MasterWeights, RoundTripKeepsEveryBit) {
+  const std::vector<float> odd = odd_patterns();
+  const auto odd_count = static_cast<int64_t>(odd.size());
+  for (const StateFormat format : {StateFormat::kExact, StateFormat::kFloat32}) {
+    TestLayer layer({{"a", {odd_count}}, {"b", {3, 50}}}, format);
+    std::vector<float> values = odd;
+    const std::vector<float> rest = random_values(5, 0, 150, 1.0);
+    values.insert(values.end(), rest.begin(), rest.end());
+    layer.set_masters(values);
+    EXPECT_EQ(first_difference(layer.masters(), values), -1) << state_format_name(format);
+  }
+}
+
+TEST(MasterWeights, ExactKeepsTheHighHalfOnTheWire) {
+  TestLayer layer({{"a", {3}}, {"b", {2}}}, StateFormat::kExact);
+  layer.set_masters(std::vector<float>{1.0f, -2.5f, 3.14159265f, 0.1f, -0.2f});
+  const uint64_t b = layer.layout.tensor("b").offset;
+  EXPECT_EQ(layer.wire.as<uint16_t>()[0], 0x3f80);
+  EXPECT_EQ(layer.wire.as<uint16_t>()[1], 0xc020);
+  EXPECT_EQ(layer.wire.as<uint16_t>()[2], 0x4049);
+  EXPECT_EQ(layer.state.as<uint16_t>()[2], 0x0fdb);
+  EXPECT_EQ(layer.wire.as<uint16_t>()[b], 0x3dcd);  // 0x3dcccccd rounds up
+  EXPECT_EQ(layer.state.as<uint16_t>()[b], 0xcccd);
+}
+
+TEST(MasterWeights, WritingClearsTheMomentsOfThatTensorOnly) {
+  TestLayer layer({{"a", {4}}, {"b", {4}}}, StateFormat::kFloat32);
+  layer.set_masters(std::vector<float>(8, 1.0f));
+  layer.set_gradients(std::vector<float>(8, 1.0f));
+  WorkerTeam team(1);
+  ASSERT_TRUE(adamw_update(layer.view(), layer.gradient_view(), {.learning_rate = 0.1}, team));
+  const TensorPlace& b = layer.layout.tensor("b");
+  write_master(layer.view(), b, std::vector<float>(4, 2.0f));
+  const float* m = layer.state.as<float>();
+  const float* v = m + layer.layout.slab_elements();
+  for (uint64_t i = 0; i < 4; ++i) {
+    EXPECT_FLOAT_EQ(m[i], 0.1f);
+    EXPECT_FLOAT_EQ(v[i], 0.05f);
+    EXPECT_EQ(m[b.offset + i], 0.0f);
+    EXPECT_EQ(v[b.offset + i], 0.0f);
+  }
+}
+
+}  // namespace
+}  // namespace penstock

@@ -1,0 +1,225 @@
+// Every schedule of the grid is free of races, alone and at every join, and every slot read finds what it expects.
+#include "streaming/plan/step_planner.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "schedule_edits.h"
+#include "step_settings_grid.h"
+#include "streaming/plan/schedule_check.h"
+
+namespace penstock {
+namespace {
+
+std::string text_of(const std::vector<ScheduleFinding>& findings) {
+  std::string text;
+  for (const ScheduleFinding& finding : findings) text += finding.what + "\n";
+  return text;
+}
+
+// Which variant may follow which. After a skipped update a training step is followed by kTrain or kEval directly.
+std::vector<std::pair<StepVariant, StepVariant>> possible_joins(const StepSettings& settings) {
+  using enum StepVariant;
+  switch (settings.purpose) {
+    case Purpose::kEval:
+      return {{kEval, kEval}};
+    case Purpose::kGenerate:
+      return {{kPrefill, kDecode}, {kDecode, kDecode}, {kDecode, kPrefill}, {kPrefill, kPrefill}};
+    case Purpose::kTrain:
+      break;
+  }
+  if (settings.update == UpdateMode::kEager)
+    return {{kTrain, kTrain}, {kTrain, kEval}, {kEval, kTrain}, {kEval, kEval}};
+  return {{kTrain, kTrainPending}, {kTrain, kDrain},        {kTrain, kTrain},       {kTrain, kEval},
+          {kTrainPending, kDrain}, {kTrainPending, kTrain}, {kTrainPending, kEval}, {kTrainPending, kTrainPending},
+          {kDrain, kTrain},        {kDrain, kEval},         {kEval, kTrain},        {kEval, kEval}};
+}
+
+std::vector<StepSettings> whole_grid() {
+  std::vector<StepSettings> grid = training_grid();
+  for (const StepSettings& settings : forward_only_grid()) grid.push_back(settings);
+  return grid;
+}
+
+std::vector<std::string> lane_labels(const Schedule& schedule, LaneKind lane) {
+  std::vector<std::string> labels;
+  for (const OpIndex op : schedule.lane(lane)) labels.push_back(op_label(schedule.ops()[op], schedule.block_count()));
+  return labels;
+}
+
+using Labels = std::vector<std::string>;
+
+TEST(StepPlanner, NoRacesInAnyStepOrAtAnyJoin) {
+  for (const StepSettings& settings : whole_grid()) {
+    SCOPED_TRACE(describe(settings));
+    const StepPlanner plan = planner(settings);
+    std::map<StepVariant, Schedule> schedules;
+    for (const StepVariant variant : variants_of(settings)) schedules.emplace(variant, plan.plan(variant));
+    for (const auto& [variant, schedule] : schedules) ASSERT_EQ(text_of(find_races(schedule)), "");
+    for (const auto& [first, second] : possible_joins(settings)) {
+      ASSERT_EQ(text_of(find_join_races(schedules.at(first), schedules.at(second))), "")
+          << step_variant_name(first) << " then " << step_variant_name(second);
+    }
+  }
+}
+
+TEST(StepPlanner, EverySlotReadFindsItsLayerAndVersion) {
+  using enum StepVariant;
+  const std::vector<StepVariant> deferred = {kEval,  kTrain, kTrainPending, kTrainPending, kDrain,
+                                             kEval,  kEval,  kTrain,        kDrain,        kTrain,
+                                             kDrain, kTrain, kTrainPending, kDrain,        kEval};
+  const std::vector<StepVariant> eager = {kEval, kTrain, kTrain, kEval, kTrain};
+  const std::vector<StepVariant> generation = {kPrefill, kDecode, kDecode, kPrefill, kDecode};
+  for (const StepSettings& settings : whole_grid()) {
+    SCOPED_TRACE(describe(settings));
+    const StepPlanner plan = planner(settings);
+    std::vector<StepVariant> order = settings.update == UpdateMode::kEager ? eager : deferred;
+    if (settings.purpose == Purpose::kEval) order = {kEval, kEval};
+    if (settings.purpose == Purpose::kGenerate) order = generation;
+    std::vector<Schedule> schedules;
+    for (const StepVariant variant : order) schedules.push_back(plan.plan(variant));
+    std::vector<const Schedule*> steps;
+    for (const Schedule& schedule : schedules) steps.push_back(&schedule);
+    ASSERT_EQ(text_of(find_wrong_contents(steps)), "");
+  }
+}
+
+TEST(StepPlanner, LanesOfAPendingStep) {
+  const Schedule schedule = planner(training(3, 1, 2)).plan(StepVariant::kTrainPending);
+  EXPECT_EQ(lane_labels(schedule, LaneKind::kHost),
+            (Labels{"Update(E)", "Embed(m0)", "Embed(m1)", "Update(0)", "Update(1)", "Update(2)", "Update(H)",
+                    "Norm(H)", "Norm(2)", "Norm(1)", "Norm(0)", "ScatterEmbed", "Norm(E)", "Decide"}));
+  EXPECT_EQ(lane_labels(schedule, LaneKind::kFetch),
+            (Labels{"FetchEmbed(m0)", "FetchEmbed(m1)", "Fetch(0)", "Fetch(1)", "Fetch(2)", "Fetch(H)", "Fetch(0)"}));
+  EXPECT_EQ(lane_labels(schedule, LaneKind::kCompute),
+            (Labels{"Forward(0,m0)", "Forward(0,m1)", "Forward(1,m0)", "Forward(1,m1)", "Forward(2,m0)",
+                    "Forward(2,m1)", "Loss(m0)", "Loss(m1)", "Pack(H)", "Backward(2,m0)", "Backward(2,m1)", "Pack(2)",
+                    "Backward(1,m0)", "Backward(1,m1)", "Pack(1)", "Backward(0,m0)", "Backward(0,m1)", "Pack(0)"}));
+  EXPECT_EQ(lane_labels(schedule, LaneKind::kOffload), (Labels{"OffloadLoss", "Offload(H)", "Offload(2)", "Offload(1)",
+                                                               "Offload(0)", "OffloadEmbed(m0)", "OffloadEmbed(m1)"}));
+}
+
+TEST(StepPlanner, EagerUpdatesFollowTheirNormsInTheSameStep) {
+  StepSettings settings = training(3, 1, 1);
+  settings.update = UpdateMode::kEager;
+  EXPECT_EQ(lane_labels(planner(settings).plan(StepVariant::kTrain), LaneKind::kHost),
+            (Labels{"Embed(m0)", "Norm(H)", "Update(H)", "Norm(2)", "Update(2)", "Norm(1)", "Update(1)", "Norm(0)",
+                    "Update(0)", "ScatterEmbed", "Norm(E)", "Update(E)", "Decide"}));
+}
+
+// Weights cross the link twice a step less the blocks still in their slots at the turn-around, whatever M is.
+TEST(StepPlanner, FetchesPerStepDoNotDependOnMicroBatches) {
+  for (const StepSettings& settings : training_grid()) {
+    const Schedule schedule = planner(settings).plan(StepVariant::kTrain);
+    size_t fetches = 0;
+    for (const Op& op : schedule.ops()) fetches += op.kind == OpKind::kFetch ? 1 : 0;
+    const int slots = std::min(settings.prefetch_depth + 1, settings.block_count);
+    EXPECT_EQ(fetches, static_cast<size_t>(2 * settings.block_count - slots + 1)) << describe(settings);
+  }
+}
+
+// A fetch runs ahead of compute by the prefetch depth: Fetch(l) waits for the last use of its slot, nothing later.
+TEST(StepPlanner, FetchWaitsOnlyForTheLastUseOfItsSlot) {
+  const Schedule schedule = planner(training(5, 2, 2)).plan(StepVariant::kTrain);
+  const Op& fetch = schedule.ops()[find_op(schedule, "Fetch(3)")];
+  ASSERT_EQ(fetch.waits.size(), 1u);
+  EXPECT_EQ(fetch.waits[0], find_op(schedule, "Forward(0,m1)"));
+  const OpIndex backward_fetch = find_op(schedule, "Fetch(1)", find_op(schedule, "Loss(m0)"));
+  ASSERT_LT(backward_fetch, schedule.ops().size());
+  ASSERT_EQ(schedule.ops()[backward_fetch].waits.size(), 1u);
+  EXPECT_EQ(schedule.ops()[backward_fetch].waits[0], find_op(schedule, "Backward(4,m1)"));
+}
+
+TEST(StepPlanner, DeferredUpdateRunsUnderTheForward) {
+  const Schedule schedule = planner(training(4, 1, 1)).plan(StepVariant::kTrainPending);
+  const Op& fetch = schedule.ops()[find_op(schedule, "Fetch(1)")];
+  ASSERT_EQ(fetch.waits.size(), 1u);
+  EXPECT_EQ(fetch.waits[0], find_op(schedule, "Update(1)"));
+  for (const OpIndex op : schedule.lane(LaneKind::kHost)) {
+    const Op& update = schedule.ops()[op];
+    EXPECT_TRUE(update.kind != OpKind::kUpdate || update.waits.empty()) << op_label(update, 4);
+  }
+}
+
+TEST(StepPlanner, TablesHoldOnlyWhatThePurposeNeeds) {
+  StepSettings settings = training(5, 2, 2);
+  const BufferTable trains = planner(settings).buffers();
+  EXPECT_TRUE(trains.contains(BufferKind::kActivation, 5, 1));
+  EXPECT_FALSE(trains.contains(BufferKind::kWeightSlot, 3));
+  EXPECT_TRUE(trains.contains(BufferKind::kWeightSlot, 2));
+  EXPECT_TRUE(trains.contains(BufferKind::kSaved, 1, 0));
+  EXPECT_FALSE(trains.contains(BufferKind::kSaved, 2, 0));
+  EXPECT_FALSE(trains.contains(BufferKind::kLogits));
+
+  settings.purpose = Purpose::kEval;
+  const BufferTable evaluates = planner(settings).buffers();
+  EXPECT_TRUE(evaluates.contains(BufferKind::kActivation, 1, 1));
+  EXPECT_FALSE(evaluates.contains(BufferKind::kActivation, 2, 0));
+  for (const Buffer& buffer : evaluates.all()) {
+    EXPECT_NE(buffer.kind, BufferKind::kHostState);
+    EXPECT_NE(buffer.kind, BufferKind::kHostGradient);
+    EXPECT_NE(buffer.kind, BufferKind::kNorm);
+    EXPECT_NE(buffer.kind, BufferKind::kDecision);
+    EXPECT_NE(buffer.kind, BufferKind::kGradientSlot);
+    EXPECT_NE(buffer.kind, BufferKind::kActivationGradient);
+  }
+
+  settings.purpose = Purpose::kGenerate;
+  settings.micro_batches = 1;
+  const BufferTable generates = planner(settings).buffers();
+  EXPECT_TRUE(generates.contains(BufferKind::kKvCache, 5));
+  EXPECT_FALSE(generates.contains(BufferKind::kLoss));
+  EXPECT_EQ(generates[generates.find(BufferKind::kHostTokens)].bytes, 16u);
+}
+
+TEST(StepPlanner, EagerBlocksShareARingOfHostGradients) {
+  StepSettings settings = training(6, 1, 1);
+  settings.update = UpdateMode::kEager;
+  settings.gradient_slots = 2;
+  const BufferTable buffers = planner(settings).buffers();
+  size_t gradients = 0;
+  for (const Buffer& buffer : buffers.all()) gradients += buffer.kind == BufferKind::kHostGradient ? 1 : 0;
+  EXPECT_EQ(gradients, 2u + 3u);  // embedding, head, and gradient_slots + 1 for the blocks
+  EXPECT_TRUE(buffers.contains(BufferKind::kHostGradient, 3));
+  EXPECT_TRUE(buffers.contains(BufferKind::kHostGradient, 7));
+  settings.update = UpdateMode::kDeferred;
+  EXPECT_TRUE(planner(settings).buffers().contains(BufferKind::kHostGradient, 6));
+}
+
+TEST(StepPlanner, WithoutPackingThereIsNoWireStaging) {
+  StepSettings settings = training(2, 1, 1);
+  settings.packs_gradients = false;
+  const Schedule schedule = planner(settings).plan(StepVariant::kTrain);
+  EXPECT_EQ(find_op(schedule, "Pack(H)"), schedule.ops().size());
+  EXPECT_FALSE(schedule.buffers().contains(BufferKind::kHeadWireStaging));
+  EXPECT_FALSE(schedule.buffers().contains(BufferKind::kWireStaging));
+  EXPECT_EQ(schedule.ops()[find_op(schedule, "Offload(1)")].accesses.front().buffer,
+            schedule.buffers().find(BufferKind::kGradientSlot, 0));
+}
+
+TEST(StepPlanner, TwoHundredBlocksAndEightMicroBatches) {
+  StepSettings settings = training(200, 3, 8);
+  settings.activations = policies(200, 0);
+  const StepPlanner plan = planner(settings);
+  const Schedule train = plan.plan(StepVariant::kTrain);
+  const Schedule pending = plan.plan(StepVariant::kTrainPending);
+  EXPECT_GT(pending.ops().size(), 3000u);
+  EXPECT_EQ(text_of(find_join_races(train, pending)), "");
+  EXPECT_EQ(text_of(find_join_races(pending, pending)), "");
+  EXPECT_EQ(text_of(find_wrong_contents({&train, &pending, &pending})), "");
+}
+
+TEST(StepPlannerDeathTest, RefusesVariantsThePurposeDoesNotHave) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  StepSettings settings = training(2, 1, 1);
+  settings.update = UpdateMode::kEager;
+  const StepPlanner eager = planner(settings);
+  EXPECT_DEATH(eager.plan(StepVariant::kDrain), "check failed");
+  EXPECT_DEATH(eager.plan(StepVariant::kPrefill), "check failed");
+  settings.activations.pop_back();
+  EXPECT_DEATH(planner(settings), "check failed");
+}
+
+}  // namespace
+}  // namespace penstock

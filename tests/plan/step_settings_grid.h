@@ -1,0 +1,120 @@
+// Small step settings for the tests of streaming/plan, and the grid that the exhaustive ones walk.
+#pragma once
+
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "streaming/plan/step_planner.h"
+
+namespace penstock {
+
+// A tiny model's sizes: every kind of buffer has a size of its own, so that mixed-up sizes show.
+inline StepBytes small_bytes(int block_count, Purpose purpose = Purpose::kTrain) {
+  StepBytes bytes;
+  for (int layer = 0; layer < block_count + 2; ++layer) {
+    const bool block = layer >= 1 && layer <= block_count;
+    const uint64_t elements = block ? 1000 : 2000 + static_cast<uint64_t>(layer);
+    bytes.layers.push_back(
+        {.wire = 2 * elements, .state = 10 * elements, .host_gradient = 2 * elements, .gradient_slot = 4 * elements});
+  }
+  bytes.activation = 300;
+  bytes.saved = 700;
+  bytes.workspace = 900;
+  if (purpose == Purpose::kGenerate) {
+    bytes.kv_cache = 110;
+    bytes.logits = 120;
+    bytes.tokens = 16;
+  }
+  return bytes;
+}
+
+// Keeps those of the first 32 blocks whose bit is set in `keep_mask`.
+inline std::vector<ActivationPolicy> policies(int block_count, unsigned keep_mask) {
+  std::vector<ActivationPolicy> result;
+  for (int block = 0; block < block_count; ++block) {
+    const bool keep = block < 32 && ((keep_mask >> block) & 1u) != 0;
+    result.push_back(keep ? ActivationPolicy::kKeep : ActivationPolicy::kRecompute);
+  }
+  return result;
+}
+
+inline StepSettings training(int block_count, int depth, int micro_batches) {
+  StepSettings settings;
+  settings.block_count = block_count;
+  settings.prefetch_depth = depth;
+  settings.micro_batches = micro_batches;
+  settings.activations = policies(block_count, 0b0101);
+  return settings;
+}
+
+inline StepPlanner planner(const StepSettings& settings) {
+  return StepPlanner(settings, small_bytes(settings.block_count, settings.purpose));
+}
+
+inline std::string describe(const StepSettings& settings) {
+  std::ostringstream text;
+  text << "blocks " << settings.block_count << " depth " << settings.prefetch_depth << " gradient slots "
+       << settings.gradient_slots << " micro-batches " << settings.micro_batches << " purpose "
+       << static_cast<int>(settings.purpose) << (settings.update == UpdateMode::kEager ? " eager" : " deferred")
+       << (settings.packs_gradients ? " packs" : " fp32 wire") << " keep ";
+  for (const ActivationPolicy policy : settings.activations) text << (policy == ActivationPolicy::kKeep ? 'k' : 'r');
+  return text.str();
+}
+
+// L 1..6, depth 1..4, gradient slots 1..3, M 1..3, three keep mixes, both update modes, packed and fp32 wire.
+inline std::vector<StepSettings> training_grid() {
+  std::vector<StepSettings> grid;
+  for (int blocks = 1; blocks <= 6; ++blocks) {
+    for (int depth = 1; depth <= 4; ++depth) {
+      for (int slots = 1; slots <= 3; ++slots) {
+        for (int micro_batches = 1; micro_batches <= 3; ++micro_batches) {
+          for (const unsigned keep_mask : {0b000000u, 0b101010u, 0b111111u}) {
+            StepSettings settings = training(blocks, depth, micro_batches);
+            settings.gradient_slots = slots;
+            settings.activations = policies(blocks, keep_mask);
+            for (const UpdateMode update : {UpdateMode::kDeferred, UpdateMode::kEager}) {
+              for (const bool packs : {true, false}) {
+                settings.update = update;
+                settings.packs_gradients = packs;
+                grid.push_back(settings);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+  return grid;
+}
+
+inline std::vector<StepSettings> forward_only_grid() {
+  std::vector<StepSettings> grid;
+  for (int blocks = 1; blocks <= 6; ++blocks) {
+    for (int depth = 1; depth <= 4; ++depth) {
+      StepSettings settings;
+      settings.block_count = blocks;
+      settings.prefetch_depth = depth;
+      settings.purpose = Purpose::kGenerate;
+      grid.push_back(settings);
+      settings.purpose = Purpose::kEval;
+      for (settings.micro_batches = 1; settings.micro_batches <= 3; ++settings.micro_batches) grid.push_back(settings);
+    }
+  }
+  return grid;
+}
+
+inline std::vector<StepVariant> variants_of(const StepSettings& settings) {
+  switch (settings.purpose) {
+    case Purpose::kEval:
+      return {StepVariant::kEval};
+    case Purpose::kGenerate:
+      return {StepVariant::kPrefill, StepVariant::kDecode};
+    case Purpose::kTrain:
+      break;
+  }
+  if (settings.update == UpdateMode::kEager) return {StepVariant::kTrain, StepVariant::kEval};
+  return {StepVariant::kTrain, StepVariant::kTrainPending, StepVariant::kDrain, StepVariant::kEval};
+}
+
+}  // namespace penstock

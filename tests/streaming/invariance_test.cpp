@@ -1,0 +1,196 @@
+// Policies that change only speed or memory must not change a bit of the loss sequence or of the final state.
+#include <gtest/gtest.h>
+
+#include "tiny_run.h"
+
+namespace penstock {
+namespace {
+
+constexpr int64_t kSteps = 6;
+
+struct Outcome {
+  std::vector<double> losses;
+  std::vector<std::byte> state;
+};
+
+Outcome run(const TinySettings& settings) {
+  TinyRun run(settings);
+  Outcome outcome{run.losses(0, kSteps), {}};
+  outcome.state = run.state();
+  return outcome;
+}
+
+void expect_same(const Outcome& expected, const TinySettings& settings, const std::string& what) {
+  const Outcome actual = run(settings);
+  EXPECT_EQ(actual.losses, expected.losses) << what;
+  EXPECT_TRUE(actual.state == expected.state) << what << ": final weights or state differ";
+}
+
+class Invariance : public testing::TestWithParam<std::pair<StateFormat, DType>> {
+ protected:
+  TinySettings base() const {
+    TinySettings settings;
+    settings.format = GetParam().first;
+    settings.compute = GetParam().second;
+    return settings;
+  }
+};
+
+TEST_P(Invariance, ReferenceTrains) {
+  const Outcome outcome = run(base());
+  EXPECT_LT(outcome.losses.back(), outcome.losses.front());
+}
+
+TEST_P(Invariance, PrefetchDepthAndGradientSlots) {
+  const Outcome expected = run(base());
+  for (int depth : {1, 2, 3, 7}) {
+    for (int slots : {1, 2, 5}) {
+      TinySettings settings = base();
+      settings.prefetch_depth = depth;
+      settings.gradient_slots = slots;
+      expect_same(expected, settings, "depth " + std::to_string(depth) + ", slots " + std::to_string(slots));
+    }
+  }
+}
+
+TEST_P(Invariance, KeepAndRecompute) {
+  const Outcome expected = run(base());
+  for (unsigned mask : {0u, 0b00001u, 0b10110u, 0b01111u}) {
+    TinySettings settings = base();
+    for (int block = 0; block < settings.blocks; ++block) {
+      settings.activations.push_back((mask >> block & 1u) != 0 ? ActivationPolicy::kKeep : ActivationPolicy::kRecompute);
+    }
+    expect_same(expected, settings, "keep mask " + std::to_string(mask));
+  }
+}
+
+TEST_P(Invariance, ListOrderAndRandomLegalOrders) {
+  const Outcome expected = run(base());
+  TinySettings settings = base();
+  settings.engine.order = IssueOrder::kList;
+  expect_same(expected, settings, "list order");
+  settings.engine.order = IssueOrder::kRandom;
+  for (uint64_t seed : {1u, 2u, 3u, 4u}) {
+    settings.engine.order_seed = seed;
+    settings.prefetch_depth = 1 + static_cast<int>(seed % 3);
+    expect_same(expected, settings, "random order, seed " + std::to_string(seed));
+  }
+}
+
+TEST_P(Invariance, OptimizerThreads) {
+  const Outcome expected = run(base());
+  for (int threads : {2, 3}) {
+    TinySettings settings = base();
+    settings.engine.optimizer_threads = threads;
+    expect_same(expected, settings, std::to_string(threads) + " optimizer threads");
+  }
+}
+
+TEST_P(Invariance, EagerEqualsDeferredWithoutClipping) {
+  TinySettings settings = base();
+  settings.max_grad_norm = 0;
+  const Outcome expected = run(settings);
+  settings.update = UpdateMode::kEager;
+  for (int slots : {1, 2, 3}) {
+    settings.gradient_slots = slots;
+    expect_same(expected, settings, "eager, slots " + std::to_string(slots));
+  }
+}
+
+TEST_P(Invariance, EvaluationBetweenStepsChangesNothing) {
+  const Outcome expected = run(base());
+  TinyRun tiny(base());
+  Outcome actual;
+  for (int64_t step = 0; step < kSteps; ++step) {
+    actual.losses.push_back(tiny.step(step).loss);
+    const StepBatch held_out = tiny_step(base(), 900);
+    const LossSums sums = tiny.trainer().evaluate(std::span(held_out.micro_batches).first(1 + static_cast<size_t>(step % 2)));
+    EXPECT_GT(sums.loss_sum, 0);
+  }
+  actual.state = tiny.state();
+  EXPECT_EQ(actual.losses, expected.losses);
+  EXPECT_TRUE(actual.state == expected.state);
+}
+
+std::vector<std::pair<StateFormat, DType>> formats() {
+  return {{StateFormat::kFloat32, DType::kFloat32},
+          {StateFormat::kExact, DType::kFloat32},
+          {StateFormat::kExact, DType::kBFloat16}};
+}
+
+std::string format_name(const testing::TestParamInfo<std::pair<StateFormat, DType>>& info) {
+  return std::string(state_format_name(info.param.first)) + "_" + std::string(dtype_name(info.param.second));
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, Invariance, testing::ValuesIn(formats()), format_name);
+
+// M micro-batches of one row are one micro-batch of M rows up to rounding, even when rows differ wildly in trained tokens.
+TEST(Accumulation, MicroBatchesAgreeWithOneLargeBatch) {
+  TinySettings split;
+  split.rows = 1;
+  split.micro_batches = 4;
+  split.max_grad_norm = 0;
+  TinySettings joined = split;
+  joined.rows = 4;
+  joined.micro_batches = 1;
+  StepBatch parts = tiny_step(split, 3);
+  // One row trains a single token, another all it can.
+  auto& sparse = parts.micro_batches[1];
+  for (size_t i = 0; i < sparse.targets.size(); ++i) sparse.targets[i] = i == 2 ? 5 : kIgnoredTarget;
+  parts.trained_tokens += 1 - sparse.trained_tokens;
+  sparse.trained_tokens = 1;
+  StepBatch whole;
+  MicroBatch& all = whole.micro_batches.emplace_back();
+  all.rows = 4;
+  all.length = split.length;
+  for (const MicroBatch& part : parts.micro_batches) {
+    const auto offset = static_cast<int32_t>(all.tokens.size());
+    all.tokens.insert(all.tokens.end(), part.tokens.begin(), part.tokens.end());
+    all.positions.insert(all.positions.end(), part.positions.begin(), part.positions.end());
+    all.targets.insert(all.targets.end(), part.targets.begin(), part.targets.end());
+    for (size_t i = 0; i + 1 < part.segment_starts.size(); ++i) all.segment_starts.push_back(part.segment_starts[i] + offset);
+  }
+  all.segment_starts.push_back(static_cast<int32_t>(all.tokens.size()));
+  all.trained_tokens = whole.trained_tokens = parts.trained_tokens;
+  TinyRun split_run(split);
+  TinyRun joined_run(joined);
+  const StepReport a = split_run.trainer().step(parts);
+  const StepReport b = joined_run.trainer().step(whole);
+  EXPECT_NEAR(a.loss, b.loss, 1e-5 * b.loss);
+  EXPECT_NEAR(a.gradient_norm, b.gradient_norm, 1e-5 * b.gradient_norm);
+  for (int layer = 0; layer < split_run.memory().layer_count(); ++layer) {
+    const auto x = split_run.engine().host_bytes(BufferKind::kHostGradient, layer);
+    const auto y = joined_run.engine().host_bytes(BufferKind::kHostGradient, layer);
+    const size_t count = split_run.memory().layouts()[static_cast<size_t>(layer)].slab_elements();
+    double difference = 0;
+    double norm = 0;
+    for (size_t i = 0; i < count; ++i) {
+      const double p = reinterpret_cast<const float*>(x.data())[i];
+      const double q = reinterpret_cast<const float*>(y.data())[i];
+      difference += (p - q) * (p - q);
+      norm += q * q;
+    }
+    EXPECT_LT(difference, 1e-10 * norm) << "layer " << layer;
+  }
+}
+
+TEST(Skipping, AStepWithoutTrainedTokensRunsNoForwardAndKeepsThePendingUpdate) {
+  TinyRun with_gap((TinySettings()));
+  TinyRun without_gap((TinySettings()));
+  StepBatch empty = tiny_step(TinySettings(), 50);
+  for (MicroBatch& batch : empty.micro_batches) {
+    std::fill(batch.targets.begin(), batch.targets.end(), kIgnoredTarget);
+    batch.trained_tokens = 0;
+  }
+  empty.trained_tokens = 0;
+  with_gap.step(0);
+  without_gap.step(0);
+  const StepReport skipped = with_gap.trainer().step(empty);
+  EXPECT_TRUE(skipped.skipped);
+  EXPECT_EQ(with_gap.trainer().progress().step, 2);
+  EXPECT_EQ(with_gap.trainer().progress().update_count, 1);
+  EXPECT_TRUE(with_gap.state() == without_gap.state());
+}
+
+}  // namespace
+}  // namespace penstock

@@ -1,0 +1,102 @@
+#include "tiny_run.h"
+
+#include "core/random.h"
+
+namespace penstock {
+
+ModelConfig tiny_model(int blocks) {
+  ModelConfig model;
+  model.vocab_size = 37;
+  model.hidden_size = 24;
+  model.intermediate_size = 44;
+  model.num_hidden_layers = blocks;
+  model.num_attention_heads = 3;
+  model.num_key_value_heads = 1;
+  model.head_dim = 8;
+  model.initializer_range = 0.1;
+  return model;
+}
+
+MicroBatch tiny_batch(const TinySettings& settings, uint64_t seed) {
+  const CounterRandom random(seed, 1);
+  MicroBatch batch{.rows = settings.rows, .length = settings.length};
+  uint64_t draw = 0;
+  for (int64_t row = 0; row < settings.rows; ++row) {
+    int64_t left = 0;
+    for (int64_t i = 0; i < settings.length; ++i) {
+      if (left == 0) {
+        left = 1 + static_cast<int64_t>(random.below(draw++, 7));
+        batch.segment_starts.push_back(static_cast<int32_t>(batch.tokens.size()));
+        batch.positions.push_back(0);
+      } else {
+        batch.positions.push_back(batch.positions.back() + 1);
+      }
+      --left;
+      batch.tokens.push_back(static_cast<int32_t>(random.below(draw++, 37)));
+      const bool trained = left > 0 && random.below(draw++, 4) != 0;
+      batch.targets.push_back(trained ? static_cast<int32_t>(random.below(draw++, 37)) : kIgnoredTarget);
+      batch.trained_tokens += trained ? 1 : 0;
+    }
+  }
+  batch.segment_starts.push_back(static_cast<int32_t>(batch.tokens.size()));
+  batch.real_tokens = static_cast<int64_t>(batch.tokens.size());
+  return batch;
+}
+
+StepBatch tiny_step(const TinySettings& settings, uint64_t seed) {
+  StepBatch step;
+  for (int m = 0; m < settings.micro_batches; ++m) {
+    step.micro_batches.push_back(tiny_batch(settings, seed * 100 + static_cast<uint64_t>(m) + settings.seed));
+    step.trained_tokens += step.micro_batches.back().trained_tokens;
+    step.real_tokens += step.micro_batches.back().real_tokens;
+  }
+  return step;
+}
+
+RunPlan tiny_plan(const TinySettings& settings) {
+  const RunShape shape{.model = tiny_model(settings.blocks),
+                       .format = settings.format,
+                       .compute = settings.compute,
+                       .gradient = gradient_dtype(settings.format),
+                       .rows = settings.rows,
+                       .length = settings.length};
+  StepSettings step{.micro_batches = settings.micro_batches,
+                    .prefetch_depth = settings.prefetch_depth,
+                    .gradient_slots = settings.gradient_slots,
+                    .update = settings.update,
+                    .activations = settings.activations};
+  if (step.activations.empty()) step.activations.assign(static_cast<size_t>(settings.blocks), ActivationPolicy::kKeep);
+  return plan_run(shape, step);
+}
+
+TinyRun::TinyRun(const TinySettings& settings) : settings_(settings), device_(std::make_unique<HostDevice>(HostDeviceOptions{})) {
+  const RunPlan plan = tiny_plan(settings);
+  memory_ = std::make_unique<ModelMemory>(plan.shape.model, settings.format, plan.planner.buffers());
+  WorkerTeam team(1);
+  initialize_weights(*memory_, settings.seed, team);
+  engine_ = std::make_unique<StepEngine>(plan, *memory_, *device_, settings.engine);
+  TrainerSettings trainer;
+  trainer.learning_rate = {.type = LrSchedulerType::kCosine, .peak = settings.learning_rate, .total_steps = 20};
+  trainer.weight_decay = 0.1;
+  trainer.max_grad_norm = settings.max_grad_norm;
+  trainer_ = std::make_unique<Trainer>(*engine_, trainer);
+}
+
+std::vector<double> TinyRun::losses(int64_t first, int64_t count) {
+  std::vector<double> losses;
+  for (int64_t index = first; index < first + count; ++index) losses.push_back(step(index).loss);
+  return losses;
+}
+
+std::vector<std::byte> TinyRun::state() {
+  trainer_->drain();
+  std::vector<std::byte> all;
+  for (int layer = 0; layer < memory_->layer_count(); ++layer) {
+    const LayerStateView view = memory_->layer(layer);
+    all.insert(all.end(), view.wire.begin(), view.wire.end());
+    all.insert(all.end(), view.state.begin(), view.state.end());
+  }
+  return all;
+}
+
+}  // namespace penstock

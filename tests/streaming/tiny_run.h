@@ -1,0 +1,59 @@
+// A whole run in miniature: an odd-shaped model, seeded packed batches, a trainer on the host device.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/host_device.h"
+#include "streaming/model_weights.h"
+#include "streaming/trainer.h"
+
+namespace penstock {
+
+struct TinySettings {
+  StateFormat format = StateFormat::kFloat32;
+  DType compute = DType::kFloat32;
+  int64_t rows = 2;
+  int64_t length = 12;
+  int blocks = 5;
+  int micro_batches = 2;
+  int prefetch_depth = 1;
+  int gradient_slots = 2;
+  UpdateMode update = UpdateMode::kDeferred;
+  std::vector<ActivationPolicy> activations;  // empty: keep all
+  double max_grad_norm = 0.5;
+  double learning_rate = 1e-2;
+  EngineOptions engine;
+  uint64_t seed = 7;
+};
+
+ModelConfig tiny_model(int blocks);
+
+// Rows cut into documents of seeded lengths, one padded row end, some targets masked.
+MicroBatch tiny_batch(const TinySettings& settings, uint64_t seed);
+StepBatch tiny_step(const TinySettings& settings, uint64_t seed);
+
+class TinyRun {
+ public:
+  explicit TinyRun(const TinySettings& settings);
+
+  StepReport step(int64_t index) { return trainer_->step(tiny_step(settings_, static_cast<uint64_t>(index))); }
+  std::vector<double> losses(int64_t first, int64_t count);
+  // Weights and state of all layers, drained.
+  std::vector<std::byte> state();
+
+  Trainer& trainer() { return *trainer_; }
+  ModelMemory& memory() { return *memory_; }
+  StepEngine& engine() { return *engine_; }
+
+ private:
+  TinySettings settings_;
+  std::unique_ptr<HostDevice> device_;
+  std::unique_ptr<ModelMemory> memory_;
+  std::unique_ptr<StepEngine> engine_;
+  std::unique_ptr<Trainer> trainer_;
+};
+
+RunPlan tiny_plan(const TinySettings& settings);
+
+}  // namespace penstock
