@@ -272,6 +272,10 @@ std::vector<Row> device_rows() {
       choice("compute", FIELD(device.compute))
           .choices({"real", "paced"})
           .means(kYes, "paced: modelled durations instead of the maths, to study overlap; nothing is learnt"),
+      number("paced_tflops", FIELD(device.paced_tflops))
+          .above(0, 1e6)
+          .unit("TFLOP/s")
+          .means(kNo, "rate of the modelled device with `compute: paced`"),
       number("h2d_gbps", FIELD(device.h2d_gbps))
           .range(0, 1e5)
           .unit("GB/s")

@@ -1,8 +1,7 @@
-#include <cstdio>
-
 #include "app/console.h"
 #include "app/run_setup.h"
 #include "app/verbs.h"
+#include "data/byte_tokenizer.h"
 
 namespace penstock {
 

@@ -64,6 +64,7 @@ int run_command(int argc, char** argv) {
   CLI::App app("Penstock trains language models that are larger than the GPU's memory.", "penstock");
   app.require_subcommand(1);
   CommandLine line;
+  line.arguments.program = argv[0];
   add_verbs(app, line);
   try {
     app.parse(argc, argv);

@@ -93,6 +93,7 @@ struct DeviceSection {
   ComputeType compute_dtype = ComputeType::kAuto;
   std::optional<int64_t> compute_threads;  // unset: one per physical core
   ComputeMode compute = ComputeMode::kReal;
+  double paced_tflops = 1;
   double h2d_gbps = 0;  // 0: as fast as memcpy
   double d2h_gbps = 0;
   double latency_us = 0;

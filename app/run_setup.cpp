@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "app/config_file.h"
+#include "app/console.h"
 #include "app/run_directory.h"
 #include "core/error.h"
 #include "core/system_memory.h"
@@ -48,8 +49,23 @@ RunConfig folder_config(const fs::path& folder, const std::vector<std::string>& 
   return config;
 }
 
+RunConfig load_any_config(const std::string& argument, const std::vector<std::string>& overrides) {
+  const auto warn = [](const std::string& text) { spdlog::warn(text); };
+  const fs::path path(argument);
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return load_run_config(path, overrides, warn);
+  if (fs::exists(path / "config.yaml", error)) {
+    std::vector<std::string> all = {"training.output_dir=" + argument, "training.resume_from_checkpoint=auto"};
+    all.insert(all.end(), overrides.begin(), overrides.end());
+    return load_run_config(path / "config.yaml", all, warn);
+  }
+  if (fs::exists(path / "config.json", error)) return folder_config(path, overrides);
+  throw Error(ExitCode::kBadInput, argument + ": neither a run directory (config.yaml) nor a model folder "
+                                              "(config.json); give a configuration file or one of these");
+}
+
 uint64_t device_budget(const RunSetup& setup) {
-  if (setup.config.device.memory_gb > 0) return static_cast<uint64_t>(setup.config.device.memory_gb * kGigabyte);
+  if (setup.config.device.memory_gb > 0) return static_cast<uint64_t>(setup.config.device.memory_gb * static_cast<double>(kGiB));
   return UINT64_MAX;
 }
 
@@ -104,18 +120,9 @@ CostModel paced_costs(const RunSetup& setup) {
 }  // namespace
 
 RunConfig load_verb_config(const std::string& argument, const std::vector<std::string>& overrides) {
-  const auto warn = [](const std::string& text) { spdlog::warn(text); };
-  const fs::path path(argument);
-  std::error_code error;
-  if (!fs::is_directory(path, error)) return load_run_config(path, overrides, warn);
-  if (fs::exists(path / "config.yaml", error)) {
-    std::vector<std::string> all = {"training.output_dir=" + argument, "training.resume_from_checkpoint=auto"};
-    all.insert(all.end(), overrides.begin(), overrides.end());
-    return load_run_config(path / "config.yaml", all, warn);
-  }
-  if (fs::exists(path / "config.json", error)) return folder_config(path, overrides);
-  throw Error(ExitCode::kBadInput, argument + ": neither a run directory (config.yaml) nor a model folder "
-                                              "(config.json); give a configuration file or one of these");
+  RunConfig config = load_any_config(argument, overrides);
+  start_console(config.logging.level);
+  return config;
 }
 
 RunSetup set_up_run(const RunConfig& config) {
@@ -141,7 +148,9 @@ RunShape training_shape(const RunSetup& setup) {
           .compute = setup.compute,
           .gradient = gradient_dtype(format),
           .rows = setup.config.training.per_device_train_batch_size,
-          .length = setup.config.dataset.max_seq_len};
+          .length = setup.config.dataset.max_seq_len,
+          .kv_capacity = 0,
+          .compute_threads = setup.compute_threads};
 }
 
 StepSettings step_settings(const RunSetup& setup, Purpose purpose) {
@@ -211,7 +220,7 @@ void require_fit(const RunSetup& setup, const RunPlan& plan) {
   if (available != UINT64_MAX) limits.host_bytes = available - std::min(available, kHostReserveBytes);
   if (setup.config.memory.host_memory_gb > 0) {
     limits.host_bytes = std::min(limits.host_bytes,
-                                 static_cast<uint64_t>(setup.config.memory.host_memory_gb * kGigabyte));
+                                 static_cast<uint64_t>(setup.config.memory.host_memory_gb * static_cast<double>(kGiB)));
   }
   // The emulated device's memory is the host's own.
   const bool shared_fits = memory.host_bytes() + memory.device_bytes() <= limits.host_bytes;
@@ -258,7 +267,8 @@ std::string continue_text(const RunSetup& setup, ModelMemory& memory, const std:
                       .top_k = generation.top_k,
                       .top_p = generation.top_p,
                       .seed = static_cast<uint64_t>(generation.sample_seed)};
-  const RunShape shape = generation_shape(setup.model, memory.format(), setup.compute, request);
+  RunShape shape = generation_shape(setup.model, memory.format(), setup.compute, request);
+  shape.compute_threads = setup.compute_threads;
   const RunPlan plan = plan_run(shape, step_settings(setup, Purpose::kGenerate));
   const std::unique_ptr<HostDevice> device = make_device(setup);
   StepEngine engine(plan, memory, *device, engine_options(setup));

@@ -7,7 +7,7 @@ namespace penstock {
 
 ExitCode run_train(const VerbArguments& arguments) {
   const RunConfig config = load_verb_config(arguments.config, arguments.overrides);
-  TrainingRun run(config, arguments.config);
+  TrainingRun run(config, arguments.config, arguments.program);
   watch_stop_signals();
   return run.run();
 }

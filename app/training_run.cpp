@@ -48,11 +48,12 @@ RunPlan checked_plan(const RunSetup& setup) {
 
 bool is_checkpoint(const fs::path& path) { return fs::exists(path / "manifest.json"); }
 
-RunChoice chosen_directory(const RunConfig& config, const fs::path& config_path) {
+RunChoice chosen_directory(const RunConfig& config, const fs::path& config_path, const std::string& program) {
   return choose_run_directory({.config_path = config_path,
                                .output_dir = config.training.output_dir,
                                .resume_from_checkpoint = config.training.resume_from_checkpoint,
-                               .overwrite = config.training.overwrite_output_dir},
+                               .overwrite = config.training.overwrite_output_dir,
+                               .program = program},
                               is_checkpoint);
 }
 
@@ -66,10 +67,11 @@ std::array<double, kLaneCount> lane_milliseconds(const TraceRecorder& trace) {
 
 }  // namespace
 
-TrainingRun::TrainingRun(const RunConfig& config, const fs::path& config_path)
-    : setup_(set_up_run(config)),
+TrainingRun::TrainingRun(const RunConfig& config, const fs::path& config_path, const std::string& program)
+    : program_(program),
+      setup_(set_up_run(config)),
       plan_(checked_plan(setup_)),
-      choice_(chosen_directory(config, config_path)),
+      choice_(chosen_directory(config, config_path, program)),
       dataset_(dataset_options(setup_)),
       total_steps_(total_steps(setup_, dataset_)) {
   if (config.optimizer.update == UpdateMode::kEager) {
@@ -248,7 +250,7 @@ void TrainingRun::print_closing(const std::string& reason) const {
                              format_duration(seconds_since(start_))));
   }
   const std::string durable = durable_.empty() ? "no checkpoint" : "last checkpoint " + durable_.string();
-  print_result(fmt::format("{}: {}; resume with: {}", reason, durable, resume_command(directory_)));
+  print_result(fmt::format("{}: {}; resume with: {}", reason, durable, resume_command(directory_, program_)));
 }
 
 }  // namespace penstock

@@ -21,8 +21,8 @@ namespace penstock {
 class TrainingRun {
  public:
   // Checks everything that can be checked before a file is written: memory, data, target directory. `config_path`
-  // names a new run's directory.
-  TrainingRun(const RunConfig& config, const std::filesystem::path& config_path);
+  // names a new run's directory; `program` is how the user called us, for commands to copy.
+  TrainingRun(const RunConfig& config, const std::filesystem::path& config_path, const std::string& program);
 
   // Trains to the end, or to a stop signal (kSaved). Throws Error; the run directory then holds what was durable.
   ExitCode run();
@@ -38,6 +38,7 @@ class TrainingRun {
   void finish();
   void print_closing(const std::string& reason) const;
 
+  std::string program_;
   RunSetup setup_;
   RunPlan plan_;
   RunChoice choice_;

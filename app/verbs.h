@@ -11,6 +11,7 @@ namespace penstock {
 
 // CONFIG and the overrides that follow it.
 struct VerbArguments {
+  std::string program = "penstock";  // as the user called it
   std::string config;
   std::vector<std::string> overrides;
   bool json = false;

@@ -117,13 +117,13 @@ void cached_attention(const AttentionShape& shape, void* qkv, void* attended, co
   }
 }
 
-uint64_t attention_temporary_bytes(const AttentionShape& shape, int64_t tokens) {
+uint64_t attention_temporary_bytes(const AttentionShape& shape, int64_t tokens, int threads) {
   const auto count = static_cast<uint64_t>(tokens);
   const uint64_t forward = count * (static_cast<uint64_t>(shape.query_width()) * dtype_bytes(shape.dtype) +
                                     static_cast<uint64_t>(shape.query_heads) * sizeof(float));
   // The gradients of queries, keys and values.
   const uint64_t backward = count * static_cast<uint64_t>(shape.packed_width()) * dtype_bytes(shape.dtype);
-  return std::max(forward, backward) + flash_attention_scratch_bytes(shape.dtype, shape.head_dim);
+  return std::max(forward, backward) + flash_attention_scratch_bytes(shape.dtype, shape.head_dim, threads);
 }
 
 }  // namespace penstock

@@ -39,6 +39,6 @@ void append_to_cache(const AttentionShape& shape, int64_t length, const void* qk
 void cached_attention(const AttentionShape& shape, void* qkv, void* attended, const AttentionCache& cache);
 
 // Upper bound of what LibTorch allocates in any of these calls, for `tokens` in all.
-uint64_t attention_temporary_bytes(const AttentionShape& shape, int64_t tokens);
+uint64_t attention_temporary_bytes(const AttentionShape& shape, int64_t tokens, int threads);
 
 }  // namespace penstock

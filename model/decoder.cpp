@@ -132,7 +132,8 @@ DecoderBytes Decoder::bytes() const {
       .activation = static_cast<uint64_t>(parts.max_tokens * parts.shape.hidden) * dtype_bytes(parts.shape.compute),
       .saved = saved.peak_bytes(),
       .workspace = std::max({parts.forward_bytes(), parts.backward_bytes(), parts.loss_bytes(), parts.logits_bytes()}),
-      .temporary = attention_temporary_bytes(parts.shape.attention, parts.max_tokens)};
+      .temporary = attention_temporary_bytes(parts.shape.attention, parts.max_tokens,
+                                             parts.settings.compute_threads)};
 }
 
 void Decoder::forward(ConstBytes weights, ConstBytes input, std::span<std::byte> output, std::span<std::byte> saved,

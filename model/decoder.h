@@ -22,6 +22,7 @@ struct DecoderSettings {
   int64_t rows = 1;                  // B of a micro-batch
   int64_t length = 1;                // T
   int64_t loss_chunk_tokens = 1024;  // logits exist for this many tokens at a time
+  int compute_threads = 1;           // LibTorch's, as set_compute_threads set them
 };
 
 // Bytes the caller must provide, and what LibTorch takes beside them.
@@ -29,7 +30,7 @@ struct DecoderBytes {
   uint64_t activation;  // [B, T, C]
   uint64_t saved;       // a block's intermediates for one micro-batch
   uint64_t workspace;   // scratch of any single call, training and evaluation
-  uint64_t temporary;   // upper bound of LibTorch's own allocations during any single call, at the threads set now
+  uint64_t temporary;   // upper bound of LibTorch's own allocations during any single call
 };
 
 // The KV cache of one block: keys then values, each [rows, capacity, kv_heads, head_dim] in the compute dtype.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 
@@ -28,12 +27,12 @@ FlashBackward flash_attention_backward(const at::Tensor& d_out, const at::Tensor
   return {d_query, d_key, d_value};
 }
 
-uint64_t flash_attention_scratch_bytes(DType dtype, int64_t head_dim) {
+uint64_t flash_attention_scratch_bytes(DType dtype, int64_t head_dim, int threads) {
   const uint64_t tile = kTileQueries * kTileKeys;
   const uint64_t row_state = kTileQueries * (2 + static_cast<uint64_t>(head_dim));  // maximum, sum, output
   const uint64_t forward = (tile + row_state) * sizeof(float) + tile * dtype_bytes(dtype);
   const uint64_t backward = (2 * tile + kTileQueries) * sizeof(float) + 2 * tile * dtype_bytes(dtype);
-  return static_cast<uint64_t>(at::get_num_threads()) * std::max(forward, backward);
+  return static_cast<uint64_t>(threads) * std::max(forward, backward);
 }
 
 }  // namespace penstock

@@ -23,6 +23,6 @@ FlashBackward flash_attention_backward(const at::Tensor& d_out, const at::Tensor
                                        bool causal);
 
 // Upper bound of the scratch these ops take beside their results.
-uint64_t flash_attention_scratch_bytes(DType dtype, int64_t head_dim);
+uint64_t flash_attention_scratch_bytes(DType dtype, int64_t head_dim, int threads);
 
 }  // namespace penstock

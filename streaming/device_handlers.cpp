@@ -17,7 +17,7 @@ std::span<float> as_floats(std::span<std::byte> bytes) {
 }
 
 uint64_t layout_hash(const DeviceWork& work, const OpContext& context) {
-  return work.memory->layouts()[static_cast<size_t>(context.op().layer)].hash();
+  return work.memory->layouts()[static_cast<size_t>(context.weight_layer())].hash();
 }
 
 const MicroBatch& micro_batch(const DeviceWork& work, const OpContext& context) {

@@ -8,7 +8,7 @@ namespace penstock {
 namespace {
 
 uint64_t layout_hash(const GenerationWork& work, const OpContext& context) {
-  return work.memory->layouts()[static_cast<size_t>(context.op().layer)].hash();
+  return work.memory->layouts()[static_cast<size_t>(context.weight_layer())].hash();
 }
 
 KvCacheView cache_view(const GenerationWork& work, std::span<std::byte> bytes) {

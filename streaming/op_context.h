@@ -28,6 +28,8 @@ class OpContext {
   bool declares(BufferKind kind, Mode mode) const;
   const BufferTable& buffers() const { return schedule_.buffers(); }
 
+  // The layer whose weights the op moves or uses; ops that name none (loss, logits) use the head's.
+  int weight_layer() const { return op().layer >= 0 ? op().layer : block_count() + 1; }
   // Weight slots carry tags: a fetch sets the op's layer, a use checks it.
   void tag_slot(BufferKind kind, uint64_t layout_hash);
   void check_slot(BufferKind kind, uint64_t layout_hash) const;

@@ -31,7 +31,11 @@ StepBytes step_bytes(const RunShape& shape, const DecoderBytes& decoder) {
 }  // namespace
 
 DecoderSettings decoder_settings(const RunShape& shape) {
-  return {.wire = wire_dtype(shape.format), .compute = shape.compute, .rows = shape.rows, .length = shape.length};
+  return {.wire = wire_dtype(shape.format),
+          .compute = shape.compute,
+          .rows = shape.rows,
+          .length = shape.length,
+          .compute_threads = shape.compute_threads};
 }
 
 uint64_t touched_rows_offset(const RunShape& shape) {

@@ -19,6 +19,7 @@ struct RunShape {
   int64_t rows = 1;                   // B of a micro-batch
   int64_t length = 1;                 // T
   int64_t kv_capacity = 0;            // tokens a row; generation only
+  int compute_threads = 1;            // LibTorch's temporaries grow with it
 };
 
 struct RunPlan {

@@ -72,9 +72,11 @@ class PeakObserver final : public TemporaryObserver {
 // A decoder with its buffers; every call is checked against the planned bytes and temporaries.
 class DecoderRun {
  public:
+  static constexpr int kComputeThreads = 2;
+
   DecoderRun(const DecoderCase& c, DType wire, DType compute, int64_t loss_chunk_tokens = 1024)
       : config(config_of(c)),
-        settings{wire, compute, c.rows, c.length, loss_chunk_tokens},
+        settings{wire, compute, c.rows, c.length, loss_chunk_tokens, kComputeThreads},
         decoder(config, settings),
         layouts(layer_layouts(config)),
         bytes(decoder.bytes()),
@@ -83,6 +85,7 @@ class DecoderRun {
         d_input(bytes.activation),
         workspace_(bytes.workspace) {
     install_counting_allocator();
+    set_compute_threads(kComputeThreads);
   }
 
   template <typename Call>
