@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/system_memory.h"
 #include "data/byte_tokenizer.h"
+#include "data/utf8.h"
 #include "model/hf_folder.h"
 #include "streaming/checkpoint.h"
 #include "streaming/model_weights.h"
@@ -272,7 +273,7 @@ std::string continue_text(const RunSetup& setup, ModelMemory& memory, const std:
   const RunPlan plan = plan_run(shape, step_settings(setup, Purpose::kGenerate));
   const std::unique_ptr<HostDevice> device = make_device(setup);
   StepEngine engine(plan, memory, *device, engine_options(setup));
-  return decode_bytes(generate(engine, request).front());
+  return with_replacement_characters(decode_bytes(generate(engine, request).front()));
 }
 
 }  // namespace penstock

@@ -7,12 +7,9 @@
 #include <string_view>
 #include <vector>
 
-namespace penstock {
+#include "core/byte_vocabulary.h"
 
-inline constexpr int32_t kByteBos = 256;
-inline constexpr int32_t kByteEos = 257;
-inline constexpr int32_t kBytePad = 258;
-inline constexpr int32_t kByteVocabularySize = 259;
+namespace penstock {
 
 // The bytes of `text` as ids 0..255; specials are the caller's to add.
 std::vector<int32_t> encode_bytes(std::string_view text);

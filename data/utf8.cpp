@@ -54,4 +54,14 @@ std::optional<size_t> first_invalid_utf8(std::string_view text) {
   return offset;
 }
 
+std::string with_replacement_characters(std::string_view text) {
+  constexpr std::string_view kReplacement = "\xef\xbf\xbd";
+  std::string valid;
+  while (const std::optional<size_t> offset = first_invalid_utf8(text)) {
+    valid.append(text.substr(0, *offset)).append(kReplacement);
+    text.remove_prefix(*offset + 1);
+  }
+  return valid.append(text);
+}
+
 }  // namespace penstock

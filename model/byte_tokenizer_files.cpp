@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "core/byte_vocabulary.h"
 #include "nlohmann/json.hpp"
 
 namespace penstock {
@@ -45,7 +46,7 @@ ordered_json bos_in_front() {
   ordered_json pair = bos_then("A", 0);
   for (ordered_json& piece : bos_then("B", 1)) pair.push_back(std::move(piece));
   const ordered_json bos = {
-      {"id", kBos}, {"ids", ordered_json::array({kByteTokenizerBos})}, {"tokens", ordered_json::array({kBos})}};
+      {"id", kBos}, {"ids", ordered_json::array({kByteBos})}, {"tokens", ordered_json::array({kBos})}};
   return {{"type", "TemplateProcessing"},
           {"single", bos_then("A", 0)},
           {"pair", std::move(pair)},
@@ -65,8 +66,8 @@ std::string byte_tokenizer_json() {
   root["truncation"] = nullptr;
   root["padding"] = nullptr;
   root["added_tokens"] =
-      ordered_json::array({special_token(kByteTokenizerBos, kBos), special_token(kByteTokenizerEos, kEos),
-                           special_token(kByteTokenizerPad, kPad)});
+      ordered_json::array({special_token(kByteBos, kBos), special_token(kByteEos, kEos),
+                           special_token(kBytePad, kPad)});
   root["normalizer"] = nullptr;
   root["pre_tokenizer"] = byte_level;
   root["post_processor"] = bos_in_front();

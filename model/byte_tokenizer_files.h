@@ -7,11 +7,6 @@
 
 namespace penstock {
 
-inline constexpr int64_t kByteTokenizerBos = 256;
-inline constexpr int64_t kByteTokenizerEos = 257;
-inline constexpr int64_t kByteTokenizerPad = 258;
-inline constexpr int64_t kByteTokenizerVocabSize = 259;
-
 // tokenizer.json: encoding puts BOS in front of a text, as training does for a document. EOS is left to the model.
 std::string byte_tokenizer_json();
 

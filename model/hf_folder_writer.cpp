@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "core/byte_vocabulary.h"
 #include "core/check.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -148,7 +149,7 @@ void write_model_folder(const std::string& path, const ModelConfig& config, cons
   write_text_file(folder.file("config.json"), config_json_text(config, settings.dtype));
   write_text_file(folder.file("generation_config.json"), generation_config_json_text(config));
   if (settings.tokenizer == TokenizerFiles::kBytes) {
-    CHECK_GE(config.vocab_size, kByteTokenizerVocabSize);
+    CHECK_GE(config.vocab_size, kByteVocabularySize);
     write_text_file(folder.file("tokenizer.json"), byte_tokenizer_json());
     write_text_file(folder.file("tokenizer_config.json"), byte_tokenizer_config_json(config.max_position_embeddings));
   }

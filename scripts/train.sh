@@ -3,7 +3,8 @@
 #
 #   ./scripts/train.sh CONFIG [section.key=value ...]
 #
-# CONFIG is looked for from where you are, then in the repository. The rest goes to `penstock train` as it is.
+# CONFIG is looked for from where you are, then in the repository; one from there runs there, so that its relative
+# paths hold. The rest goes to `penstock train` as it is.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -14,7 +15,7 @@ fi
 config=$1
 shift
 if [[ $config != -* ]]; then
-  if [[ ! -e $config && -e $root/$config ]]; then config=$root/$config; fi
+  if [[ ! -e $config && -e $root/$config ]]; then cd "$root"; fi
   if [[ ! -e $config ]]; then
     printf 'train: %s does not exist, neither here nor in %s\n' "$config" "$root" >&2
     exit 65

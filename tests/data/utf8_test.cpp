@@ -40,5 +40,11 @@ TEST(Utf8, NamesTheFirstByteOfTheBrokenCharacter) {
   EXPECT_EQ(first_invalid_utf8(prefix + "\xfe"), prefix.size());
 }
 
+TEST(Utf8, InvalidBytesBecomeReplacementCharacters) {
+  EXPECT_EQ(with_replacement_characters("plain \xc3\xa9"), "plain \xc3\xa9");
+  EXPECT_EQ(with_replacement_characters("\xff" "a\xe2\x82z\xc3"),
+            "\xef\xbf\xbd" "a\xef\xbf\xbd\xef\xbf\xbdz\xef\xbf\xbd");
+}
+
 }  // namespace
 }  // namespace penstock

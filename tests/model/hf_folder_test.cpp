@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 
+#include "core/byte_vocabulary.h"
 #include "core/bf16.h"
 #include "expect_error.h"
 #include "model/byte_tokenizer_files.h"
@@ -29,9 +30,9 @@ ModelConfig tiny_config() {
   config.num_attention_heads = 6;
   config.num_key_value_heads = 2;
   config.head_dim = 4;
-  config.bos_token_id = kByteTokenizerBos;
-  config.eos_token_ids = {kByteTokenizerEos};
-  config.pad_token_id = kByteTokenizerPad;
+  config.bos_token_id = kByteBos;
+  config.eos_token_ids = {kByteEos};
+  config.pad_token_id = kBytePad;
   return config;
 }
 
@@ -311,8 +312,8 @@ TEST(ByteTokenizerFiles, VocabularyIsTheByteLevelAlphabetInByteOrder) {
   EXPECT_EQ(vocabulary["\u0143"], 0xad);
   EXPECT_EQ(vocabulary["\u00ff"], 0xff);
   EXPECT_TRUE(root["model"]["merges"].empty());
-  EXPECT_EQ(root["added_tokens"][0]["id"], kByteTokenizerBos);
-  EXPECT_EQ(root["added_tokens"][2]["id"], kByteTokenizerPad);
+  EXPECT_EQ(root["added_tokens"][0]["id"], kByteBos);
+  EXPECT_EQ(root["added_tokens"][2]["id"], kBytePad);
 }
 
 TEST(ByteTokenizerFiles, AreWrittenOnRequest) {

@@ -35,7 +35,7 @@ CASES = [
     Case("mqa_padded", 36, 3, 1, 12, 50, 67, 3, 17, 1, 3, 5),
     Case("mha_unpacked", 40, 4, 4, 10, 96, 131, 1, 9, 3, 2, 9, packing=False),
     Case("wide_head_dim", 32, 2, 1, 24, 41, 259, 2, 33, 2, 2, 33),
-    Case("tiny_documents", 16, 2, 2, 8, 24, 29, 2, 7, 4, 1, 2),
+    Case("tiny_documents", 16, 2, 2, 8, 24, 29, 2, 7, 4, 1, 3),
 ]
 
 

@@ -39,7 +39,7 @@ def train_ours(case, folder, **keys):
     config = write_case(case, folder, make_model(case), make_documents(case), **{**KEYS, **keys})
     penstock("train", config, "training.output_dir=run", cwd=folder)
     metrics = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
-    return [m["loss"] for m in metrics], load_file(folder / "run" / "model" / "model.safetensors")
+    return [m["loss"] for m in metrics if "loss" in m], load_file(folder / "run" / "model" / "model.safetensors")
 
 
 def distance(weights, reference):
