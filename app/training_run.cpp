@@ -125,7 +125,7 @@ void TrainingRun::load_state() {
     trainer_->restore(state.progress);
     cursor_ = state.cursor;
     durable_ = choice_.resume->path;
-    saved_step_ = state.progress.step;
+    saved_step_ = last_step_ = state.progress.step;
   } else if (!setup_.config.model.model_name_or_path.empty()) {
     load_weights(*memory_, setup_.config.model.model_name_or_path);
   } else {
@@ -167,6 +167,7 @@ void TrainingRun::train_one() {
   const StepReport report = trainer_->step(batch);
   const double seconds = seconds_since(begin);
   cursor_ = batch.cursor;
+  last_step_ = report.step;
   tokens_ += batch.real_tokens;
   step_seconds_ += seconds;
   StepMetrics metrics{.step = report.step, .loss = report.loss, .gradient_norm = report.gradient_norm,
@@ -249,8 +250,12 @@ void TrainingRun::print_closing(const std::string& reason) const {
                              format_rate(static_cast<double>(tokens_) / step_seconds_), format_duration(step_seconds_),
                              format_duration(seconds_since(start_))));
   }
-  const std::string durable = durable_.empty() ? "no checkpoint" : "last checkpoint " + durable_.string();
-  print_result(fmt::format("{}: {}; resume with: {}", reason, durable, resume_command(directory_, program_)));
+  if (durable_.empty()) {
+    print_result(fmt::format("{}: step {}, no checkpoint (training.save_strategy: no)", reason, last_step_));
+    return;
+  }
+  print_result(fmt::format("{}: step {}, last checkpoint {}; resume with: {}", reason, last_step_, durable_.string(),
+                           resume_command(directory_, program_)));
 }
 
 }  // namespace penstock

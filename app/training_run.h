@@ -54,6 +54,7 @@ class TrainingRun {
   std::unique_ptr<Progress> progress_;
   DataCursor cursor_;              // of the last finished step
   std::filesystem::path durable_;  // the newest checkpoint of this run
+  int64_t last_step_ = 0;
   int64_t saved_step_ = -1;
   int64_t evaluated_step_ = -1;
   int64_t tokens_ = 0;         // of this process

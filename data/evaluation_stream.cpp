@@ -11,11 +11,9 @@ EvaluationStream::EvaluationStream(DocumentSelection validation, const DatasetOp
 
 StepBatch EvaluationStream::next() {
   CHECK(!done());
-  StepBatch step = fill_step(*validation_.store, shape_, [this] {
+  return fill_step(*validation_.store, shape_, [this] {
     return done() ? std::vector<Piece>{} : plan_row(*validation_.store, *validation_.documents, rules_, place_);
   });
-  step.cursor = {.epoch = 0, .document = place_.document, .offset = place_.offset};
-  return step;
 }
 
 int64_t EvaluationStream::step_count() const {

@@ -15,7 +15,7 @@ class EvaluationStream {
   EvaluationStream(DocumentSelection validation, const DatasetOptions& options);
 
   bool done() const { return place_.document == std::ssize(*validation_.documents); }
-  // CHECKs that the stream is not done. The cursor is (0, document, offset) in the validation documents.
+  // CHECKs that the stream is not done. The step has no cursor: a pass is never resumed.
   StepBatch next();
   // Steps of the whole pass.
   int64_t step_count() const;

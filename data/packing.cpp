@@ -66,6 +66,23 @@ std::vector<Piece> plan_row(const DocumentStore& store, std::span<const int64_t>
   return pieces;
 }
 
+std::span<const Piece> RowPlan::row(int64_t index) const {
+  CHECK_LT(index, row_count());
+  const int64_t begin = row_starts[index];
+  return std::span(pieces).subspan(begin, row_starts[index + 1] - begin);
+}
+
+RowPlan plan_rows(const DocumentStore& store, std::span<const int64_t> order, const RowRules& rules) {
+  PackingPlace place;
+  RowPlan plan;
+  while (place.document < std::ssize(order)) {
+    const std::vector<Piece> row = plan_row(store, order, rules, place);
+    plan.pieces.insert(plan.pieces.end(), row.begin(), row.end());
+    plan.row_starts.push_back(std::ssize(plan.pieces));
+  }
+  return plan;
+}
+
 int64_t count_rows(const DocumentStore& store, std::span<const int64_t> order, const RowRules& rules) {
   PackingPlace place;
   int64_t rows = 0;

@@ -3,6 +3,7 @@
 //
 // Packed: text runs on from row to row; a document that reaches the end of its row goes on in the next one as a new
 // segment, where positions restart at 0. The last position of the row keeps its target: the document's next token.
+// "Next" is the next row planned: which row is trained when is the stream's to decide.
 // Pre-tokenised rows are never cut: next fit, the rest of the row is padding. Unpacked: one document, or one piece of a
 // long text, in each row.
 // A row's padding is one segment, untrained, with positions from 0.
@@ -47,7 +48,19 @@ struct RowRules {
 std::vector<Piece> plan_row(const DocumentStore& store, std::span<const int64_t> order, const RowRules& rules,
                             PackingPlace& place);
 
-// The rows that all documents of the order take.
+// Consecutive rows, planned: 24 B a piece and 8 B a row.
+struct RowPlan {
+  std::vector<Piece> pieces = {};
+  std::vector<int64_t> row_starts = {0};  // in `pieces`; ends with their count
+
+  int64_t row_count() const { return std::ssize(row_starts) - 1; }
+  std::span<const Piece> row(int64_t index) const;
+};
+
+// All rows of all documents of the order.
+RowPlan plan_rows(const DocumentStore& store, std::span<const int64_t> order, const RowRules& rules);
+
+// Their number, without holding them.
 int64_t count_rows(const DocumentStore& store, std::span<const int64_t> order, const RowRules& rules);
 
 // M micro-batches of B rows with the pieces that `next_row` returns, called M x B times; no pieces: a row of padding.

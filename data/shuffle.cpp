@@ -12,7 +12,8 @@ namespace penstock {
 namespace {
 
 // Streams of the run's seed that belong to the data; init and sampling number theirs from 0.
-constexpr uint64_t kEpochStreams = uint64_t{1} << 62;
+constexpr uint64_t kDocumentStreams = uint64_t{1} << 62;  // + epoch
+constexpr uint64_t kRowStreams = uint64_t{3} << 61;       // + epoch
 constexpr uint64_t kSplitStream = uint64_t{1} << 63;
 
 std::vector<int64_t> permutation(int64_t count, uint64_t seed, uint64_t stream) {
@@ -31,9 +32,14 @@ int64_t validation_count(int64_t count, double val_size) {
 
 }  // namespace
 
-std::vector<int64_t> epoch_permutation(int64_t count, uint64_t seed, int64_t epoch) {
+std::vector<int64_t> document_permutation(int64_t count, uint64_t seed, int64_t epoch) {
   CHECK_GE(epoch, 0);
-  return permutation(count, seed, kEpochStreams + static_cast<uint64_t>(epoch));
+  return permutation(count, seed, kDocumentStreams + static_cast<uint64_t>(epoch));
+}
+
+std::vector<int64_t> row_permutation(int64_t count, uint64_t seed, int64_t epoch) {
+  CHECK_GE(epoch, 0);
+  return permutation(count, seed, kRowStreams + static_cast<uint64_t>(epoch));
 }
 
 DocumentSplit split_documents(int64_t count, double val_size, uint64_t seed) {

@@ -17,7 +17,8 @@ struct MicroBatch {
   std::vector<int32_t> tokens = {};
   std::vector<int32_t> positions = {};
   std::vector<int32_t> targets = {};
-  std::vector<int32_t> segment_starts = {};  // ascending, first 0, last B*T; a segment is one document's part of one row
+  // Ascending, first 0, last B*T; a segment is one document's part of one row.
+  std::vector<int32_t> segment_starts = {};
   int64_t trained_tokens = 0;
   int64_t real_tokens = 0;   // without padding
   int64_t target_bytes = 0;  // trained targets that are bytes of text (EOS is none); 0 for pre-tokenised rows
@@ -28,8 +29,7 @@ struct MicroBatch {
 // Where the stream of training rows stands: enough to continue it exactly.
 struct DataCursor {
   int64_t epoch = 0;
-  int64_t document = 0;  // index into the epoch's shuffled order
-  int64_t offset = 0;    // tokens of that document already used
+  int64_t row = 0;  // the next one, as an index into the epoch's shuffled rows; less than the epoch has
   bool operator==(const DataCursor&) const = default;
 };
 
@@ -38,7 +38,7 @@ struct StepBatch {
   int64_t trained_tokens = 0;
   int64_t real_tokens = 0;
   int64_t target_bytes = 0;  // bits per byte = nats summed over trained targets / ln 2 / target_bytes
-  DataCursor cursor;         // after this step
+  DataCursor cursor;         // of the training stream after this step
 
   bool operator==(const StepBatch&) const = default;
 };

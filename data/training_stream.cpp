@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/check.h"
@@ -9,60 +10,51 @@
 #include "data/shuffle.h"
 
 namespace penstock {
-namespace {
-
-void require_cursor(const DocumentStore& store, const DataCursor& cursor, const std::vector<int64_t>& order) {
-  const bool document_known = cursor.document >= 0 && cursor.document < std::ssize(order);
-  const bool may_cut = store.kind() == DocumentKind::kText;
-  if (document_known && cursor.offset >= 0 && cursor.offset < store.token_count(order[cursor.document]) &&
-      (may_cut || cursor.offset == 0)) {
-    return;
-  }
-  throw Error(
-      ExitCode::kBadInput,
-      fmt::format("the data cursor (epoch {}, document {}, token {}) is outside dataset.path with its {} training "
-                  "documents: resume with the data and dataset.val_size that the run began with",
-                  cursor.epoch, cursor.document, cursor.offset, order.size()));
-}
-
-}  // namespace
 
 TrainingStream::TrainingStream(DocumentSelection training, const DatasetOptions& options, const DataCursor& start)
     : training_(training),
       shape_{.micro_batches = options.micro_batches, .rows = options.rows, .row_tokens = options.max_seq_len},
       rules_{.row_tokens = options.max_seq_len, .packing = options.packing},
-      seed_(options.seed),
-      epoch_(start.epoch),
-      place_{.document = start.document, .offset = start.offset} {
+      seed_(options.seed) {
   CHECK(!training_.documents->empty());
-  if (start.epoch >= 0) order_ = epoch_order(start.epoch);
-  require_cursor(*training_.store, start, order_);
+  begin_epoch(std::max<int64_t>(start.epoch, 0));
+  if (start.epoch < 0 || start.row < 0 || start.row >= plan_.row_count()) {
+    throw Error(ExitCode::kBadInput,
+                fmt::format("the data cursor (epoch {}, row {}) is outside dataset.path with its {} rows: resume with "
+                            "the data, dataset.val_size, dataset.max_seq_len and dataset.packing that the run began "
+                            "with",
+                            start.epoch, start.row, plan_.row_count()));
+  }
+  cursor_ = start;
 }
 
-std::vector<int64_t> TrainingStream::epoch_order(int64_t epoch) const {
-  std::vector<int64_t> order = epoch_permutation(std::ssize(*training_.documents), seed_, epoch);
+std::vector<int64_t> TrainingStream::document_order(int64_t epoch) const {
+  std::vector<int64_t> order = document_permutation(std::ssize(*training_.documents), seed_, epoch);
   for (int64_t& document : order) document = (*training_.documents)[static_cast<size_t>(document)];
   return order;
 }
 
+void TrainingStream::begin_epoch(int64_t epoch) {
+  plan_ = plan_rows(*training_.store, document_order(epoch), rules_);
+  row_order_ = row_permutation(plan_.row_count(), seed_, epoch);
+  cursor_ = {.epoch = epoch, .row = 0};
+}
+
 std::vector<Piece> TrainingStream::next_row() {
-  std::vector<Piece> pieces = plan_row(*training_.store, order_, rules_, place_);
-  if (place_.document == std::ssize(order_)) {
-    ++epoch_;
-    place_ = {};
-    order_ = epoch_order(epoch_);
-  }
-  return pieces;
+  const std::span<const Piece> planned = plan_.row(row_order_[static_cast<size_t>(cursor_.row)]);
+  std::vector<Piece> row(planned.begin(), planned.end());  // the plan may end with this row
+  if (++cursor_.row == plan_.row_count()) begin_epoch(cursor_.epoch + 1);
+  return row;
 }
 
 StepBatch TrainingStream::next() {
   StepBatch step = fill_step(*training_.store, shape_, [this] { return next_row(); });
-  step.cursor = {.epoch = epoch_, .document = place_.document, .offset = place_.offset};
+  step.cursor = cursor_;
   return step;
 }
 
 int64_t TrainingStream::rows_in_epoch(int64_t epoch) const {
-  return count_rows(*training_.store, epoch_order(epoch), rules_);
+  return count_rows(*training_.store, document_order(epoch), rules_);
 }
 
 int64_t TrainingStream::steps_for_epochs(double epochs) const {

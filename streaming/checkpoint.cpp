@@ -45,7 +45,7 @@ json manifest(const ModelMemory& memory, const CheckpointState& state) {
   return {{"format_version", kFormatVersion},
           {"step", state.progress.step},
           {"update_count", state.progress.update_count},
-          {"cursor", {{"epoch", state.cursor.epoch}, {"document", state.cursor.document}, {"offset", state.cursor.offset}}},
+          {"cursor", {{"epoch", state.cursor.epoch}, {"row", state.cursor.row}}},
           {"state_format", state_format_name(memory.format())},
           {"compute_dtype", state.compute_dtype},
           {"compute_threads", state.compute_threads},
@@ -67,7 +67,7 @@ CheckpointState state_of(const json& manifest, const fs::path& checkpoint) {
   try {
     const json& cursor = manifest.at("cursor");
     return {.progress = {manifest.at("step"), manifest.at("update_count")},
-            .cursor = {cursor.at("epoch"), cursor.at("document"), cursor.at("offset")},
+            .cursor = {cursor.at("epoch"), cursor.at("row")},
             .compute_dtype = manifest.at("compute_dtype"),
             .compute_threads = manifest.at("compute_threads"),
             .seed = manifest.at("seed")};

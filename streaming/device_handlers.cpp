@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "core/check.h"
-#include "model/gradient_cast.h"
+#include "model/element_casts.h"
 
 namespace penstock {
 namespace {
@@ -115,8 +115,10 @@ void pack(const DeviceWork& work, OpContext& context) {
   const auto from = context.read(slot);
   const auto to = context.write(staging);
   CHECK_EQ(from.size(), to.size() * 2);
-  const std::span<const float> gradient(reinterpret_cast<const float*>(from.data()), from.size() / sizeof(float));
-  launch_compute(context, work.temporaries, [=] { pack_bf16(gradient, to); });
+  const auto count = static_cast<int64_t>(from.size() / sizeof(float));
+  launch_compute(context, work.temporaries, [=] {
+    cast_elements(DType::kFloat32, from.data(), DType::kBFloat16, to.data(), count);
+  });
 }
 
 void sleep_until_precisely(std::chrono::steady_clock::time_point end) {

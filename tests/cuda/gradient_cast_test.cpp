@@ -23,8 +23,8 @@ TEST(CudaGradientCast, EqualsTheHostForEveryLength) {
     for (size_t i = 0; i < values.size(); ++i) values[i] = CounterRandom(1, 2).normal(i);
     float* from = nullptr;
     uint16_t* to = nullptr;
-    ASSERT_EQ(cudaMalloc(&from, values.size() * sizeof(float)), cudaSuccess);
-    ASSERT_EQ(cudaMalloc(&to, values.size() * sizeof(uint16_t)), cudaSuccess);
+    ASSERT_EQ(cudaMalloc(reinterpret_cast<void**>(&from), values.size() * sizeof(float)), cudaSuccess);
+    ASSERT_EQ(cudaMalloc(reinterpret_cast<void**>(&to), values.size() * sizeof(uint16_t)), cudaSuccess);
     ASSERT_EQ(cudaMemcpy(from, values.data(), values.size() * sizeof(float), cudaMemcpyHostToDevice), cudaSuccess);
     ASSERT_EQ(launch_pack_bf16(from, to, count, nullptr), cudaSuccess);
     std::vector<uint16_t> packed(values.size());

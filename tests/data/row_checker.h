@@ -1,57 +1,58 @@
-// The oracle of packing: takes micro-batches apart token by token and books every token to a document, knowing only
-// what the documents are. It shares no code with the packer and knows nothing of its order.
+// The oracle of packing: lays the plain documents into rows by brute force, token by token, and ticks off the rows that
+// a stream hands out. It shares no code with the packer and does not know in which order an epoch's rows come.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <vector>
 
+#include "data/dataset_options.h"
 #include "data/step_batch.h"
 #include "random_documents.h"
 
 namespace penstock {
 
-// A segment of one row.
-struct RowSegment {
+struct PackedRow {
   std::vector<int32_t> tokens;
   std::vector<int32_t> targets;
-  bool padding = false;
+  std::vector<int32_t> positions;
+  std::vector<int64_t> segment_lengths;
+
+  auto operator<=>(const PackedRow&) const = default;
 };
 
-// Books rows to documents. An epoch is over when every selected document was seen once; a second sighting before that
-// is a failure.
+// The rows of the documents in this order, one after another.
+std::vector<PackedRow> brute_rows(const RandomDocuments& documents, const std::vector<int64_t>& order,
+                                  const DatasetOptions& options);
+
+// What fills up an evaluation's last step.
+PackedRow padding_row(DocumentKind kind, const DatasetOptions& options);
+
+// The rows of a micro-batch; checks its shape and its counts.
+std::vector<PackedRow> take_apart(const MicroBatch& batch, DocumentKind kind, const DatasetOptions& options);
+
+// Every epoch must hand out each of its brute-force rows once before the next epoch begins.
 class RowChecker {
  public:
-  RowChecker(const RandomDocuments& documents, const std::vector<int64_t>& selected, bool packing);
+  // All of them outlive the checker; `selected` is ascending.
+  RowChecker(const RandomDocuments& documents, const std::vector<int64_t>& selected, const DatasetOptions& options);
 
-  // Also checks borders, positions, padding and the counts.
   void check(const MicroBatch& batch);
 
-  int64_t epochs() const { return epochs_; }
-  const std::vector<int64_t>& rows_of_epochs() const { return rows_of_epochs_; }
-  // The documents of the finished epochs in the order they came.
+  // Where a stream stands that has handed out these rows.
+  DataCursor cursor() const { return {.epoch = std::ssize(orders_), .row = std::ssize(order_)}; }
+  // The finished epochs: for each row in the order of visit, its place among the rows as laid. Of equal rows the first.
   const std::vector<std::vector<int64_t>>& orders() const { return orders_; }
-  bool between_epochs() const { return order_.empty() && tokens_.empty(); }
 
  private:
-  void check_row(const std::vector<RowSegment>& row, int64_t length);
-  // The row before had `spare_` tokens left although documents were: only where the next one did not fit.
-  void check_spare(const RowSegment& next) const;
-  // True when the epoch's last document is through.
-  bool book(const RowSegment& segment);
-  void end_epoch();
+  void begin_epoch();
+  void tick_off(const PackedRow& row);
 
   const RandomDocuments& documents_;
-  bool packing_;
-  bool text_;
-  std::map<std::vector<int32_t>, int64_t> expected_;
-  std::vector<int32_t> tokens_;  // of the document under way
-  std::vector<int32_t> targets_;
+  const std::vector<int64_t>& selected_;
+  const DatasetOptions& options_;
+  std::multimap<PackedRow, int64_t> left_;  // of this epoch
   std::vector<int64_t> order_;
-  int64_t rows_ = 0;
-  int64_t spare_ = 0;
-  int64_t epochs_ = 0;
-  std::vector<int64_t> rows_of_epochs_;
   std::vector<std::vector<int64_t>> orders_;
 };
 

@@ -20,34 +20,42 @@ std::vector<int64_t> first_numbers(int64_t count) {
   return numbers;
 }
 
+constexpr auto kPermutations = {&document_permutation, &row_permutation};
+
 TEST(Shuffle, EveryEpochIsAPermutationAndNoTwoAgree) {
   std::set<std::vector<int64_t>> seen;
-  for (const uint64_t seed : {0u, 1u, 42u}) {
-    for (int64_t epoch = 0; epoch < 20; ++epoch) {
-      std::vector<int64_t> order = epoch_permutation(50, seed, epoch);
-      EXPECT_EQ(order, epoch_permutation(50, seed, epoch));
-      EXPECT_TRUE(seen.insert(order).second) << "seed " << seed << " epoch " << epoch;
-      std::sort(order.begin(), order.end());
-      EXPECT_EQ(order, first_numbers(50));
+  for (const auto& permutation : kPermutations) {
+    for (const uint64_t seed : {0u, 1u, 42u}) {
+      for (int64_t epoch = 0; epoch < 20; ++epoch) {
+        std::vector<int64_t> order = permutation(50, seed, epoch);
+        EXPECT_EQ(order, permutation(50, seed, epoch));
+        EXPECT_TRUE(seen.insert(order).second) << "seed " << seed << " epoch " << epoch;
+        std::sort(order.begin(), order.end());
+        EXPECT_EQ(order, first_numbers(50));
+      }
     }
+    EXPECT_THAT(permutation(0, 1, 0), IsEmpty());
+    EXPECT_THAT(permutation(1, 1, 0), ElementsAre(0));
   }
-  EXPECT_THAT(epoch_permutation(0, 1, 0), IsEmpty());
-  EXPECT_THAT(epoch_permutation(1, 1, 0), ElementsAre(0));
 }
 
 // A cursor of an old checkpoint must find the order it was saved under, whatever the version.
 TEST(Shuffle, TheOrderIsPartOfTheFormat) {
-  EXPECT_THAT(epoch_permutation(8, 42, 0), ElementsAre(6, 0, 7, 4, 5, 2, 1, 3));
-  EXPECT_THAT(epoch_permutation(8, 42, 1), ElementsAre(0, 5, 2, 1, 4, 6, 3, 7));
+  EXPECT_THAT(document_permutation(8, 42, 0), ElementsAre(6, 0, 7, 4, 5, 2, 1, 3));
+  EXPECT_THAT(document_permutation(8, 42, 1), ElementsAre(0, 5, 2, 1, 4, 6, 3, 7));
+  EXPECT_THAT(row_permutation(8, 42, 0), ElementsAre(5, 2, 0, 4, 3, 1, 6, 7));
+  EXPECT_THAT(row_permutation(8, 42, 1), ElementsAre(6, 3, 1, 0, 7, 5, 2, 4));
   EXPECT_THAT(split_documents(8, 3, 42).validation, ElementsAre(1, 2, 3));
 }
 
-// All 24 orders of 4 documents, about equally often: 6 sigma is 132 of 500.
+// All 24 orders of 4, about equally often: 6 sigma is 132 of 500.
 TEST(Shuffle, NoOrderIsPreferred) {
-  std::map<std::vector<int64_t>, int> counts;
-  for (int64_t epoch = 0; epoch < 24 * 500; ++epoch) ++counts[epoch_permutation(4, 7, epoch)];
-  EXPECT_EQ(counts.size(), 24u);
-  for (const auto& [order, count] : counts) EXPECT_NEAR(count, 500, 132) << ::testing::PrintToString(order);
+  for (const auto& permutation : kPermutations) {
+    std::map<std::vector<int64_t>, int> counts;
+    for (int64_t epoch = 0; epoch < 24 * 500; ++epoch) ++counts[permutation(4, 7, epoch)];
+    EXPECT_EQ(counts.size(), 24u);
+    for (const auto& [order, count] : counts) EXPECT_NEAR(count, 500, 132) << ::testing::PrintToString(order);
+  }
 }
 
 TEST(Split, IsDisjointCompleteAndStable) {

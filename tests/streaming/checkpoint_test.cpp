@@ -26,7 +26,7 @@ class Checkpoint : public testing::TestWithParam<StateFormat> {
   fs::path save(TinyRun& run, int64_t cursor) {
     run.trainer().drain();
     return save_checkpoint(directory_, run.memory(),
-                           {.progress = run.trainer().progress(), .cursor = {0, cursor, 0}, .compute_dtype = "float32",
+                           {.progress = run.trainer().progress(), .cursor = {0, cursor}, .compute_dtype = "float32",
                             .compute_threads = 1, .seed = 7});
   }
   void expect_refused(const fs::path& checkpoint, const std::string& cause) {
@@ -58,7 +58,7 @@ TEST_P(Checkpoint, ResumeAtAnyStepContinuesBitForBit) {
     other.prefetch_depth = 3;
     TinyRun second(other);
     const CheckpointState state = load_checkpoint(saved, second.memory());
-    EXPECT_EQ(state.cursor.document, stop);
+    EXPECT_EQ(state.cursor.row, stop);
     second.trainer().restore(state.progress);
     const std::vector<double> rest(expected.begin() + stop, expected.end());
     EXPECT_EQ(second.losses(stop, kSteps - stop), rest) << "stopped after " << stop;
