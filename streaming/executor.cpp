@@ -2,15 +2,10 @@
 
 #include "core/check.h"
 #include "core/poison.h"
+#include "core/thread_start.h"
 
 namespace penstock {
 namespace {
-
-#ifdef NDEBUG
-constexpr bool kPoisonsReleasedSlots = false;
-#else
-constexpr bool kPoisonsReleasedSlots = true;
-#endif
 
 bool is_weight_slot(BufferKind kind) { return kind == BufferKind::kWeightSlot || kind == BufferKind::kHeadSlot; }
 
@@ -37,12 +32,20 @@ std::vector<std::vector<BufferIndex>> slots_released_after(const Schedule& sched
 
 Executor::Executor(Device& device, LayerStore& store, const OpHandlers& handlers, const ExecutorOptions& options)
     : device_(device), store_(store), handlers_(handlers), options_(options) {
-  for (int lane = 0; lane < kLaneCount; ++lane) {
-    threads_.emplace_back([this, lane] { lane_loop(static_cast<LaneKind>(lane)); });
+  try {
+    for (int lane = 0; lane < kLaneCount; ++lane) {
+      const auto kind = static_cast<LaneKind>(lane);
+      threads_.push_back(start_thread("issue " + std::string(lane_name(kind)), [this, kind] { lane_loop(kind); }));
+    }
+  } catch (...) {
+    stop_threads();
+    throw;
   }
 }
 
-Executor::~Executor() {
+Executor::~Executor() { stop_threads(); }
+
+void Executor::stop_threads() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -56,7 +59,7 @@ void Executor::run(const Schedule& schedule) {
   for (auto& ring : events_) {
     while (ring.size() < op_count) ring.push_back(device_.create_event());
   }
-  if (kPoisonsReleasedSlots) released_ = slots_released_after(schedule);
+  if (options_.poisons_released_slots) released_ = slots_released_after(schedule);
   if (options_.trace != nullptr) options_.trace->begin_step();
   std::unique_lock lock(mutex_);
   CHECK_EQ(lanes_running_, 0);
@@ -128,7 +131,7 @@ void Executor::issue(OpIndex index) {
   } else {
     if (trace != nullptr) device_.launch(op.lane, [trace, index, lane = op.lane] { trace->begin(index, lane); });
     handlers_.run(context);
-    if (kPoisonsReleasedSlots) {
+    if (options_.poisons_released_slots) {
       for (BufferIndex slot : released_[index]) {
         device_.launch(op.lane, [bytes = store_.bytes(slot)] { poison(bytes); });
       }
@@ -139,7 +142,7 @@ void Executor::issue(OpIndex index) {
   tickets_.issue(index);
 }
 
-void Executor::stop_step(std::exception_ptr error) {
+void Executor::stop_step(const std::exception_ptr& error) {
   {
     const std::lock_guard lock(mutex_);
     if (!first_error_) first_error_ = error;

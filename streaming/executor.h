@@ -28,7 +28,14 @@ class StepRunner {
   virtual void run(const Schedule& schedule) = 0;
 };
 
+#ifdef NDEBUG
+inline constexpr bool kPoisonsByDefault = false;
+#else
+inline constexpr bool kPoisonsByDefault = true;
+#endif
+
 struct ExecutorOptions {
+  bool poisons_released_slots = kPoisonsByDefault;  // a weight slot is filled with NaN after its last reader
   TraceRecorder* trace = nullptr;
   IssueObserver* observer = nullptr;
 };
@@ -45,7 +52,8 @@ class Executor final : public StepRunner {
   // False: the step failed.
   bool wait_for_producers(const Op& op);
   void issue(OpIndex op);
-  void stop_step(std::exception_ptr error);
+  void stop_step(const std::exception_ptr& error);
+  void stop_threads();
 
   Device& device_;
   LayerStore& store_;
@@ -58,7 +66,7 @@ class Executor final : public StepRunner {
   std::condition_variable start_;
   std::condition_variable finished_;
   const Schedule* schedule_ = nullptr;
-  std::vector<std::vector<BufferIndex>> released_;  // debug builds: slots to poison after an op
+  std::vector<std::vector<BufferIndex>> released_;  // slots to poison after an op; empty: none are
   uint64_t step_ = 0;
   int lanes_running_ = 0;
   bool stopping_ = false;

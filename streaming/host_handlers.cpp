@@ -38,10 +38,18 @@ std::span<const uint8_t> touched_rows(const RunShape& shape, std::span<const std
 class HostWork {
  public:
   HostWork(const RunShape& shape, ModelMemory& memory, WorkerTeam& team, const StepInputs& inputs)
-      : shape_(shape), memory_(memory), team_(team), inputs_(inputs) {}
+      : shape_(shape),
+        memory_(memory),
+        team_(team),
+        inputs_(inputs),
+        applied_updates_(static_cast<size_t>(memory.layer_count()), 0) {}
 
+  // A layer takes each update once: when a step dies among its pending updates, the drain that follows does the rest.
   void update(OpContext& context) {
     const int layer = context.op().layer;
+    uint64_t& applied = applied_updates_[static_cast<size_t>(layer)];
+    if (applied == inputs_.update_id) return;
+    applied = inputs_.update_id;
     LayerStateView state{&layout(layer), shape_.format, context.write(BufferKind::kHostWire),
                          context.write(BufferKind::kHostState)};
     AdamWStep step = inputs_.update;
@@ -51,8 +59,8 @@ class HostWork {
       step.gradient_scale = decision.clip_factor;
     }
     if (adamw_update(state, gradient_view(layer, context.read(BufferKind::kHostGradient)), step, team_)) return;
-    throw Error(ExitCode::kNumericStop, context.label() + ": a weight became infinite or NaN; lower " +
-                                            "training.learning_rate or resume from the last checkpoint");
+    throw Error(ExitCode::kNumericStop,
+                "a weight became infinite or NaN; lower training.learning_rate or resume from the last checkpoint");
   }
 
   void embed(OpContext& context) {
@@ -115,6 +123,7 @@ class HostWork {
   ModelMemory& memory_;
   WorkerTeam& team_;
   const StepInputs& inputs_;
+  std::vector<uint64_t> applied_updates_;  // per layer, the newest update's id
 };
 
 }  // namespace

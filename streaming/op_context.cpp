@@ -1,11 +1,27 @@
 #include "streaming/op_context.h"
 
+#include <new>
 #include <utility>
 
 #include "core/check.h"
 #include "core/error.h"
 
 namespace penstock {
+namespace {
+
+void with_op_name(const std::string& name, const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    throw Error(error.code(), name + ": " + error.what());
+  } catch (const std::bad_alloc&) {
+    throw Error(ExitCode::kDoesNotFit, name + ": the system has no memory left");
+  } catch (const std::exception& error) {
+    throw Error(ExitCode::kDevice, name + ": " + error.what());
+  }
+}
+
+}  // namespace
 
 BufferIndex OpContext::find(BufferKind kind, Mode mode) const {
   int64_t found = -1;
@@ -46,15 +62,7 @@ void OpContext::check_slot(BufferKind kind, uint64_t layout_hash) const {
 }
 
 void OpContext::launch(std::function<void()> work) {
-  device_.launch(op().lane, [work = std::move(work), name = label()] {
-    try {
-      work();
-    } catch (const Error& error) {
-      throw Error(error.code(), name + ": " + error.what());
-    } catch (const std::exception& error) {
-      throw Error(ExitCode::kDevice, name + ": " + error.what());
-    }
-  });
+  device_.launch(op().lane, [work = std::move(work), name = label()] { with_op_name(name, work); });
 }
 
 void OpContext::copy(std::span<std::byte> to, std::span<const std::byte> from) {
@@ -65,7 +73,11 @@ void OpContext::copy(std::span<std::byte> to, std::span<const std::byte> from) {
 void OpHandlers::run(OpContext& context) const {
   const OpHandler& handler = handlers_[static_cast<size_t>(context.op().kind)];
   CHECK(handler != nullptr);
-  handler(context);
+  if (context.op().lane == LaneKind::kHost) {
+    with_op_name(context.label(), [&] { handler(context); });
+  } else {
+    handler(context);  // it only enqueues; what it enqueues names itself
+  }
 }
 
 }  // namespace penstock

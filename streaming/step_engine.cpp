@@ -11,7 +11,10 @@ namespace {
 std::unique_ptr<StepRunner> make_runner(Device& device, LayerStore& store, const OpHandlers& handlers,
                                         const EngineOptions& options, TraceRecorder* trace) {
   if (options.order == IssueOrder::kLanes) {
-    return std::make_unique<Executor>(device, store, handlers, ExecutorOptions{trace, options.observer});
+    return std::make_unique<Executor>(
+        device, store, handlers,
+        ExecutorOptions{
+            .poisons_released_slots = options.poisons_released_slots, .trace = trace, .observer = options.observer});
   }
   std::optional<uint64_t> seed;
   if (options.order == IssueOrder::kRandom) seed = options.order_seed;

@@ -25,6 +25,7 @@ struct EngineOptions {
   IssueOrder order = IssueOrder::kLanes;
   uint64_t order_seed = 0;
   bool traces = false;
+  bool poisons_released_slots = kPoisonsByDefault;
   IssueObserver* observer = nullptr;
   std::optional<CostModel> pace;  // device.compute: paced
 };

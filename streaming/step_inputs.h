@@ -15,6 +15,7 @@ struct StepInputs {
   std::span<const MicroBatch> micro_batches;
   int64_t trained_tokens = 0;  // N of the whole step; the loss is normalised by it
   AdamWStep update;            // of the pending update (deferred) or of this step's (eager), without the clip factor
+  uint64_t update_id = 0;      // of `update`, never used twice; a layer takes each id once
   double max_grad_norm = 0;    // 0: no clipping
 };
 

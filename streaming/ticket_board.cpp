@@ -21,7 +21,7 @@ void TicketBoard::issue(OpIndex op) {
 }
 
 bool TicketBoard::wait(OpIndex producer, const Op& consumer, IssueObserver* observer) {
-  if (observer != nullptr) observer->before_ticket(consumer, producer);
+  if (observer != nullptr && !observer->before_ticket(consumer, producer)) return true;
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return failed_ || issued_step_[producer] == step_; });
   return !failed_;

@@ -17,8 +17,9 @@ namespace penstock {
 class IssueObserver {
  public:
   virtual ~IssueObserver() = default;
-  virtual void before_ticket(const Op& consumer, OpIndex producer) = 0;  // about to wait for the producer's ticket
-  virtual void before_run(const Op& op) = 0;                            // waits are enqueued, the handler comes next
+  // About to wait for the producer's ticket. False: go on without it, to show what tickets are for.
+  virtual bool before_ticket(const Op& consumer, OpIndex producer) = 0;
+  virtual void before_run(const Op& op) = 0;  // waits are enqueued, the handler comes next
 };
 
 class TicketBoard {

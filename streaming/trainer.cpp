@@ -1,26 +1,10 @@
 #include "streaming/trainer.h"
 
-#include <algorithm>
-
 #include "core/check.h"
 #include "core/error.h"
 #include "streaming/host_handlers.h"
 
 namespace penstock {
-namespace {
-
-// A group shorter than the schedule is filled up with rows that train nothing.
-std::vector<MicroBatch> full_group(std::span<const MicroBatch> batches, size_t size) {
-  std::vector<MicroBatch> group(batches.begin(), batches.end());
-  while (group.size() < size) {
-    group.push_back(group.front());
-    std::fill(group.back().targets.begin(), group.back().targets.end(), kIgnoredTarget);
-    group.back().trained_tokens = 0;
-  }
-  return group;
-}
-
-}  // namespace
 
 Trainer::Trainer(StepEngine& engine, const TrainerSettings& settings)
     : engine_(engine),
@@ -49,10 +33,11 @@ StepReport Trainer::step(const StepBatch& batch) {
     ++progress_.step;
     return report;
   }
-  StepInputs inputs{batch.micro_batches, batch.trained_tokens, update, settings_.max_grad_norm};
+  StepInputs inputs{batch.micro_batches, batch.trained_tokens, update, update_id_, settings_.max_grad_norm};
   if (pending_) inputs.update = *pending_;
   engine_.run(pending_ ? StepVariant::kTrainPending : StepVariant::kTrain, inputs);
   pending_.reset();
+  ++update_id_;
   const auto decision = engine_.host_bytes(BufferKind::kDecision);
   take_decision(*reinterpret_cast<const Decision*>(decision.data()), update.learning_rate, report);
   if (!report.skipped) {
@@ -83,8 +68,9 @@ void Trainer::take_decision(const Decision& decision, double learning_rate, Step
 
 void Trainer::drain() {
   if (!pending_) return;
-  engine_.run(StepVariant::kDrain, {.micro_batches = {}, .trained_tokens = 0, .update = *pending_, .max_grad_norm = 0});
+  engine_.run(StepVariant::kDrain, {.update = *pending_, .update_id = update_id_});
   pending_.reset();
+  ++update_id_;
 }
 
 LossSums Trainer::evaluate(std::span<const MicroBatch> batches) {
@@ -98,19 +84,11 @@ void Trainer::restore(const TrainerProgress& progress) {
 }
 
 LossSums evaluate(StepEngine& engine, std::span<const MicroBatch> batches) {
-  const size_t group_size = static_cast<size_t>(engine.plan().planner.settings().micro_batches);
-  LossSums sums;
-  while (!batches.empty()) {
-    const size_t count = std::min(group_size, batches.size());
-    const std::vector<MicroBatch> group = full_group(batches.first(count), group_size);
-    StepInputs inputs{.micro_batches = group, .trained_tokens = 0, .update = {}, .max_grad_norm = 0};
-    for (const MicroBatch& batch : group) inputs.trained_tokens += batch.trained_tokens;
-    engine.run(StepVariant::kEval, inputs);
-    sums.loss_sum += loss_sum(engine.host_bytes(BufferKind::kHostLoss), group_size);
-    sums.trained_tokens += inputs.trained_tokens;
-    batches = batches.subspan(count);
-  }
-  return sums;
+  CHECK_EQ(std::ssize(batches), engine.plan().planner.settings().micro_batches);
+  StepInputs inputs{.micro_batches = batches};
+  for (const MicroBatch& batch : batches) inputs.trained_tokens += batch.trained_tokens;
+  engine.run(StepVariant::kEval, inputs);
+  return {loss_sum(engine.host_bytes(BufferKind::kHostLoss), batches.size()), inputs.trained_tokens};
 }
 
 }  // namespace penstock

@@ -1,6 +1,7 @@
 // Training steps one after the other: which variant comes next, which learning rate, what to do with a decision.
 // Wiring, not work: there is no loop over layers here, the engine runs the schedule.
 // Invariant: between calls the host's state is whole: that of the last applied step, plus at most one pending update.
+// When a step throws, drain() still makes it whole: what the step had not yet applied of the pending update follows.
 #pragma once
 
 #include <cstdint>
@@ -58,7 +59,7 @@ class Trainer {
   // Applies the pending update, if any. Needed before weights are read: evaluation, save, export, the end.
   void drain();
 
-  // Sum over the batches, forward only; drains first. Batches run in groups of the step's micro-batch count.
+  // Sum over one step's micro-batches, forward only; drains first.
   LossSums evaluate(std::span<const MicroBatch> batches);
 
   TrainerProgress progress() const { return progress_; }
@@ -73,6 +74,7 @@ class Trainer {
   bool eager_;
   TrainerProgress progress_;
   std::optional<AdamWStep> pending_;
+  uint64_t update_id_ = 1;  // of the pending update, or of this step's where updates are eager
   int skipped_in_row_ = 0;
 };
 

@@ -4,11 +4,11 @@
 
 namespace penstock {
 
-ModelConfig tiny_model(int blocks) {
+ModelConfig tiny_model(int blocks, int64_t intermediate_size) {
   ModelConfig model;
   model.vocab_size = 37;
   model.hidden_size = 24;
-  model.intermediate_size = 44;
+  model.intermediate_size = intermediate_size;
   model.num_hidden_layers = blocks;
   model.num_attention_heads = 3;
   model.num_key_value_heads = 1;
@@ -54,7 +54,7 @@ StepBatch tiny_step(const TinySettings& settings, uint64_t seed) {
 }
 
 RunPlan tiny_plan(const TinySettings& settings) {
-  const RunShape shape{.model = tiny_model(settings.blocks),
+  const RunShape shape{.model = tiny_model(settings.blocks, settings.intermediate_size),
                        .format = settings.format,
                        .compute = settings.compute,
                        .gradient = gradient_dtype(settings.format),

@@ -23,11 +23,12 @@ struct TinySettings {
   std::vector<ActivationPolicy> activations;  // empty: keep all
   double max_grad_norm = 0.5;
   double learning_rate = 1e-2;
+  int64_t intermediate_size = 44;
   EngineOptions engine;
   uint64_t seed = 7;
 };
 
-ModelConfig tiny_model(int blocks);
+ModelConfig tiny_model(int blocks, int64_t intermediate_size = 44);
 
 // Rows cut into documents of seeded lengths, one padded row end, some targets masked.
 MicroBatch tiny_batch(const TinySettings& settings, uint64_t seed);

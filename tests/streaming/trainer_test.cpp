@@ -1,0 +1,144 @@
+// What a trainer does with steps that train nothing, that are not finite, or that fail half-way.
+#include "streaming/trainer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "core/error.h"
+#include "tiny_run.h"
+
+namespace penstock {
+namespace {
+
+// Counts ops, and throws at one of them when armed.
+class Watcher final : public IssueObserver {
+ public:
+  bool before_ticket(const Op&, OpIndex) override { return true; }
+  void before_run(const Op& op) override {
+    const std::lock_guard lock(mutex_);
+    ++count_;
+    if (op.kind == failing_ && op.layer == failing_layer_) throw Error(ExitCode::kDevice, "the device is lost");
+  }
+  void fail_at(OpKind kind, int layer) {
+    failing_ = kind;
+    failing_layer_ = layer;
+  }
+  int take_count() { return std::exchange(count_, 0); }
+
+ private:
+  std::mutex mutex_;
+  int count_ = 0;
+  std::optional<OpKind> failing_;
+  int failing_layer_ = 0;
+};
+
+float* head_norm(TinyRun& run) {
+  const LayerStateView head = run.memory().layer(run.memory().layer_count() - 1);
+  return reinterpret_cast<float*>(head.wire.data()) + head.layout->tensor("model.norm.weight").offset;
+}
+
+// Runs one step whose loss is NaN and leaves the weights as they were.
+StepReport broken_step(TinyRun& run, int64_t index) {
+  run.trainer().drain();
+  const float before = std::exchange(*head_norm(run), std::numeric_limits<float>::quiet_NaN());
+  const StepReport report = run.step(index);
+  *head_norm(run) = before;
+  return report;
+}
+
+TEST(Trainer, AStepWithoutTrainedTokensRunsNothingAndKeepsThePendingUpdate) {
+  Watcher watcher;
+  TinySettings settings;
+  settings.engine.observer = &watcher;
+  TinyRun with_gap(settings);
+  TinyRun without_gap((TinySettings()));
+  StepBatch empty = tiny_step(settings, 50);
+  for (MicroBatch& batch : empty.micro_batches) {
+    std::fill(batch.targets.begin(), batch.targets.end(), kIgnoredTarget);
+    batch.trained_tokens = 0;
+  }
+  empty.trained_tokens = 0;
+  with_gap.step(0);
+  without_gap.step(0);
+  watcher.take_count();
+  EXPECT_TRUE(with_gap.trainer().step(empty).skipped);
+  EXPECT_EQ(watcher.take_count(), 0);
+  EXPECT_EQ(with_gap.trainer().progress(), (TrainerProgress{.step = 2, .update_count = 1}));
+  // The update is still pending: the drain runs one op a layer.
+  with_gap.trainer().drain();
+  EXPECT_EQ(watcher.take_count(), with_gap.memory().layer_count());
+  EXPECT_TRUE(with_gap.state() == without_gap.state());
+}
+
+TEST(Trainer, ANonFiniteStepChangesNoStateAndDoesNotCountAsAnUpdate) {
+  TinyRun run((TinySettings()));
+  const std::vector<std::byte> before = run.state();
+  const StepReport report = broken_step(run, 0);
+  EXPECT_TRUE(report.skipped);
+  EXPECT_EQ(run.trainer().progress(), (TrainerProgress{.step = 1, .update_count = 0}));
+  EXPECT_TRUE(run.state() == before);
+  // What follows is what a run at step 1 without updates does: learning rate moved on, bias correction did not.
+  TinyRun reference((TinySettings()));
+  reference.trainer().restore({.step = 1, .update_count = 0});
+  EXPECT_EQ(run.losses(1, 3), reference.losses(1, 3));
+  EXPECT_TRUE(run.state() == reference.state());
+}
+
+TEST(Trainer, ASeriesOfNonFiniteStepsEndsTheRun) {
+  TinyRun run((TinySettings()));
+  broken_step(run, 0);
+  run.step(1);  // a good one starts the count again
+  for (int i = 1; i < kMaxSkippedInRow; ++i) broken_step(run, i);
+  try {
+    broken_step(run, 9);
+    FAIL() << "no stop";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kNumericStop);
+    EXPECT_THAT(error.what(), testing::HasSubstr("in a row"));
+  }
+}
+
+TEST(Trainer, EagerStopsAtTheFirstNonFiniteStep) {
+  TinySettings settings;
+  settings.update = UpdateMode::kEager;
+  settings.max_grad_norm = 0;
+  TinyRun run(settings);
+  run.step(0);
+  try {
+    broken_step(run, 1);
+    FAIL() << "no stop";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kNumericStop);
+  }
+}
+
+// A device lost before Decide leaves the state of the last step whole, wherever it happens: what the step had not yet
+// applied of the pending update is applied by the drain, and nothing twice.
+TEST(Trainer, ADeviceLostInAStepLeavesTheLastStepsStateWhole) {
+  TinyRun whole((TinySettings()));
+  whole.losses(0, 2);
+  const std::vector<std::byte> expected = whole.state();
+  const std::vector<std::pair<OpKind, int>> places = {
+      {OpKind::kEmbed, -1},  {OpKind::kFetch, 1}, {OpKind::kUpdate, 3}, {OpKind::kForward, 4},
+      {OpKind::kBackward, 2}, {OpKind::kOffload, 1}, {OpKind::kNorm, 0}, {OpKind::kDecide, -1}};
+  for (const auto& [kind, layer] : places) {
+    Watcher watcher;
+    TinySettings settings;
+    settings.engine.observer = &watcher;
+    TinyRun run(settings);
+    run.losses(0, 2);
+    watcher.fail_at(kind, layer);
+    EXPECT_THROW(run.step(2), Error) << op_kind_name(kind);
+    watcher.fail_at(OpKind::kSample, -2);  // nowhere
+    EXPECT_TRUE(run.state() == expected) << "lost at " << op_kind_name(kind);
+    EXPECT_EQ(run.trainer().progress().step, 2);
+  }
+}
+
+}  // namespace
+}  // namespace penstock
