@@ -31,7 +31,7 @@ class ConfigLoader {
 
   void take_file(const std::string& text);
   void take_overrides(const std::vector<std::string>& tokens);
-  RunConfig finish();
+  RunConfig finish(DataNeed need);
 
  private:
   std::string place(int line) const {
@@ -200,8 +200,8 @@ void ConfigLoader::throw_problems() {
   throw Error(ExitCode::kBadInput, text);
 }
 
-RunConfig ConfigLoader::finish() {
-  if (complete_) check_run_config(config_, given_, problems_);
+RunConfig ConfigLoader::finish(DataNeed need) {
+  if (complete_) check_run_config(config_, given_, need, problems_);
   if (!problems_.empty()) throw_problems();
   complete_run_config(config_, given_);
   if (config_.device.backend == Backend::kCuda) {
@@ -225,16 +225,16 @@ std::string read_config_file(const std::filesystem::path& path) {
 }  // namespace
 
 RunConfig parse_run_config(const std::string& text, const std::string& name, const std::vector<std::string>& overrides,
-                           const WarningSink& warn) {
+                           const WarningSink& warn, DataNeed need) {
   ConfigLoader loader(name, warn);
   loader.take_file(text);
   loader.take_overrides(overrides);
-  return loader.finish();
+  return loader.finish(need);
 }
 
 RunConfig load_run_config(const std::filesystem::path& path, const std::vector<std::string>& overrides,
-                          const WarningSink& warn) {
-  return parse_run_config(read_config_file(path), path.string(), overrides, warn);
+                          const WarningSink& warn, DataNeed need) {
+  return parse_run_config(read_config_file(path), path.string(), overrides, warn, need);
 }
 
 std::string dump_run_config(const RunConfig& config) {

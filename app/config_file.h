@@ -21,11 +21,11 @@ using WarningSink = std::function<void(const std::string&)>;
 // Accepted aliases are reported to `warn`, one line each.
 // Throws Error(kBadInput): one line per error. Error(kDevice): a backend that this version does not have.
 RunConfig load_run_config(const std::filesystem::path& path, const std::vector<std::string>& overrides,
-                          const WarningSink& warn);
+                          const WarningSink& warn, DataNeed need = DataNeed::kRequired);
 
 // The same with `text` as the file's content; `name` is how errors call it.
 RunConfig parse_run_config(const std::string& text, const std::string& name, const std::vector<std::string>& overrides,
-                           const WarningSink& warn);
+                           const WarningSink& warn, DataNeed need = DataNeed::kRequired);
 
 // Every key with its value, as YAML. load_run_config() of it gives an equal RunConfig.
 std::string dump_run_config(const RunConfig& config);

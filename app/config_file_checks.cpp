@@ -4,12 +4,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "data/byte_tokenizer.h"
 
 namespace penstock {
 
 namespace {
+
+// Tokens of a step are counted in 32 bits, with a sign.
+constexpr int64_t kMostStepTokens = std::numeric_limits<int32_t>::max();
 
 // The checks of one pass. Each is skipped while one of its keys could not be read.
 class Checks {
@@ -18,7 +22,7 @@ class Checks {
       : config_(config), given_(given), problems_(problems) {}
 
   void model();
-  void dataset();
+  void dataset(DataNeed need);
   void batch();
   void schedule();
   void memory();
@@ -39,6 +43,7 @@ class Checks {
     return true;
   }
   void shape_or_folder(const std::vector<std::string>& shape_keys);
+  void tokens_per_step(const std::string& full_name, int64_t micro_batches);
 
   RunConfig& config_;
   GivenKeys& given_;
@@ -92,9 +97,11 @@ void Checks::model() {
   }
 }
 
-void Checks::dataset() {
+void Checks::dataset(DataNeed need) {
   const DatasetSection& dataset = config_.dataset;
-  if (dataset.path.empty() && readable({"dataset.path"})) report("dataset.path", "missing; give a path or a glob");
+  if (need == DataNeed::kRequired && dataset.path.empty() && readable({"dataset.path"})) {
+    report("dataset.path", "missing; give a path or a glob");
+  }
   if (dataset.tokenizer == Tokenizer::kNone && dataset.format == DatasetFormat::kText &&
       readable({"dataset.tokenizer", "dataset.format"})) {
     report("dataset.tokenizer", "none needs JSONL rows with input_ids, but dataset.format is text");
@@ -113,6 +120,17 @@ void Checks::dataset() {
   }
 }
 
+// At most 2^20 x 2^16 x 2^16: inside 63 bits.
+void Checks::tokens_per_step(const std::string& full_name, int64_t micro_batches) {
+  const int64_t rows = config_.training.per_device_train_batch_size;
+  const int64_t tokens = rows * config_.dataset.max_seq_len * micro_batches;
+  if (tokens <= kMostStepTokens || !readable({"training.gradient_accumulation_steps"})) return;
+  report(full_name,
+         fmt::format("{} micro-batches x {} rows (per_device_train_batch_size) x {} tokens (max_seq_len) are "
+                     "{} tokens per step, more than {}; make one of them smaller",
+                     micro_batches, rows, config_.dataset.max_seq_len, tokens, kMostStepTokens));
+}
+
 void Checks::batch() {
   TrainingSection& training = config_.training;
   const std::string tokens = "training.tokens_per_step";
@@ -120,8 +138,9 @@ void Checks::batch() {
   if (given_.given(tokens) && given_.given(accumulation) && !command_line_decides(tokens, accumulation)) {
     report(tokens, "excluded by " + accumulation + "; leave one of them out");
   }
-  if (!training.tokens_per_step || !readable({"training.per_device_train_batch_size", "dataset.max_seq_len"})) return;
+  if (!readable({"training.per_device_train_batch_size", "dataset.max_seq_len"})) return;
   const int64_t micro_batch = training.per_device_train_batch_size * config_.dataset.max_seq_len;
+  if (!training.tokens_per_step) return tokens_per_step(accumulation, training.gradient_accumulation_steps);
   const int64_t below = *training.tokens_per_step / micro_batch * micro_batch;
   if (*training.tokens_per_step != below) {
     report(tokens, fmt::format("{} is not a multiple of the micro-batch's {} tokens (per_device_train_batch_size x "
@@ -131,6 +150,8 @@ void Checks::batch() {
   } else if (below / micro_batch > static_cast<int64_t>(config_key(accumulation).range.maximum)) {
     report(tokens, fmt::format("{} needs {} micro-batches per step, more than {:.0f}", *training.tokens_per_step,
                                below / micro_batch, config_key(accumulation).range.maximum));
+  } else {
+    tokens_per_step(tokens, below / micro_batch);
   }
 }
 
@@ -181,10 +202,10 @@ void Checks::memory() {
 
 }  // namespace
 
-void check_run_config(RunConfig& config, GivenKeys& given, std::vector<ConfigProblem>& problems) {
+void check_run_config(RunConfig& config, GivenKeys& given, DataNeed need, std::vector<ConfigProblem>& problems) {
   Checks checks(config, given, problems);
   checks.model();
-  checks.dataset();
+  checks.dataset(need);
   checks.batch();
   checks.schedule();
   checks.memory();

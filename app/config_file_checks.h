@@ -35,7 +35,7 @@ class GivenKeys {
 
 // Appends every contradiction. Where two keys exclude each other and only one came from the command line, that one wins
 // and the other goes back to its default.
-void check_run_config(RunConfig& config, GivenKeys& given, std::vector<ConfigProblem>& problems);
+void check_run_config(RunConfig& config, GivenKeys& given, DataNeed need, std::vector<ConfigProblem>& problems);
 
 // Fills in what follows from other keys. Only for a config that check_run_config() found nothing against.
 void complete_run_config(RunConfig& config, const GivenKeys& given);

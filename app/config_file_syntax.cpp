@@ -157,6 +157,7 @@ RawConfig parse_config_text(const std::string& text) {
     while (parser.HandleNextDocument(reader) && reader.document_count() == 1) {
     }
   } catch (const YAML::Exception& error) {
+    config.problems.clear();  // what was found before may be the same fault, misread
     return end_early(error.mark.is_null() ? 1 : error.mark.line + 1, "not YAML: " + error.msg);
   }
   return config;

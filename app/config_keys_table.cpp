@@ -225,7 +225,7 @@ std::vector<Row> optimizer_rows() {
       whole("threads", FIELD(optimizer.threads))
           .range(1, 1024)
           .unset("auto")
-          .means(kNo, "threads of the host lane; auto: one per physical core"),
+          .means(kNo, "threads of the host lane; auto: one per CPU the process may use"),
   };
 }
 
@@ -268,7 +268,7 @@ std::vector<Row> device_rows() {
       whole("compute_threads", FIELD(device.compute_threads))
           .range(1, 1024)
           .unset("auto")
-          .means(kYes, "LibTorch's threads on the host device; auto: one per physical core"),
+          .means(kYes, "LibTorch's threads on the host device; auto: one per CPU the process may use"),
       choice("compute", FIELD(device.compute))
           .choices({"real", "paced"})
           .means(kYes, "paced: modelled durations instead of the maths, to study overlap; nothing is learnt"),
@@ -307,9 +307,9 @@ std::vector<Row> generation_rows() {
   return {
       text("prompt", FIELD(generation.prompt)).means(kNo, "text that is continued"),
       whole("max_new_tokens", FIELD(generation.max_new_tokens))
-          .range(1, 1'048'576)
+          .range(0, 1'048'576)
           .unit("tokens")
-          .means(kNo, "tokens to generate"),
+          .means(kNo, "most tokens to generate; 0: no sample after training"),
       number("temperature", FIELD(generation.temperature))
           .above(0, 100)
           .means(kNo, "below 1 sharpens the distribution, above 1 flattens it"),

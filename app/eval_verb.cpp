@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "app/console.h"
@@ -27,7 +28,8 @@ void print_evaluation(const EvaluationResult& result, bool json) {
 }  // namespace
 
 ExitCode run_eval(const VerbArguments& arguments) {
-  const RunSetup setup = set_up_run(load_verb_config(arguments.config, arguments.overrides));
+  const RunSetup setup = set_up_run(load_verb_config(arguments.config, arguments.overrides, DataNeed::kRequired));
+  refuse_paced(setup, "eval");
   const RunPlan plan = plan_run(training_shape(setup), step_settings(setup, Purpose::kEval));
   require_fit(setup, plan);
   const Dataset dataset(dataset_options(setup));
@@ -41,6 +43,11 @@ ExitCode run_eval(const VerbArguments& arguments) {
   const EvaluationResult result =
       evaluate_documents(dataset.validation(), dataset_options(setup), setup.config.training.max_eval_tokens,
                          [&](std::span<const MicroBatch> batches) { return evaluate(engine, batches); });
+  if (!std::isfinite(result.loss)) {
+    throw Error(ExitCode::kNumericStop, fmt::format("eval: the loss over {} trained tokens is not finite; the weights "
+                                                    "have diverged, use an earlier checkpoint",
+                                                    result.trained_tokens));
+  }
   print_evaluation(result, arguments.json);
   return ExitCode::kDone;
 }

@@ -23,7 +23,8 @@ EvaluationResult evaluate_documents(DocumentSelection documents, const DatasetOp
     target_bytes += batch.target_bytes;
   }
   if (sums.trained_tokens == 0) {
-    throw Error(ExitCode::kBadInput, "the validation documents have no trained tokens; check dataset.val_size and labels");
+    throw Error(ExitCode::kBadInput,
+                "the validation documents have no trained tokens; check dataset.val_size and labels");
   }
   EvaluationResult result;
   result.trained_tokens = sums.trained_tokens;

@@ -11,7 +11,8 @@
 namespace penstock {
 
 ExitCode run_gradients(const VerbArguments& arguments, const std::string& out) {
-  const RunSetup setup = set_up_run(load_verb_config(arguments.config, arguments.overrides));
+  const RunSetup setup = set_up_run(load_verb_config(arguments.config, arguments.overrides, DataNeed::kRequired));
+  refuse_paced(setup, "gradients");
   RunShape shape = training_shape(setup);
   shape.gradient = DType::kFloat32;  // no wire cast
   StepSettings settings = step_settings(setup, Purpose::kTrain);
@@ -28,11 +29,16 @@ ExitCode run_gradients(const VerbArguments& arguments, const std::string& out) {
   }
   const std::unique_ptr<HostDevice> device = make_device(setup);
   StepEngine engine(plan, memory, *device, engine_options(setup));
-  TrainerSettings trainer_options = trainer_settings(setup, 1);
-  trainer_options.max_grad_norm = 0;
-  Trainer trainer(engine, trainer_options);
+  Trainer trainer(engine, {.max_grad_norm = 0});  // the update stays pending, so its settings do not count
   const StepReport report = trainer.step(TrainingStream(dataset.training(), dataset_options(setup)).next());
-  if (report.trained_tokens == 0) throw Error(ExitCode::kBadInput, "the first step has no trained tokens; check labels");
+  if (report.trained_tokens == 0) {
+    throw Error(ExitCode::kBadInput, "the first step has no trained tokens; check labels");
+  }
+  if (report.skipped) {
+    throw Error(ExitCode::kNumericStop, fmt::format("gradients: the first step is not finite (loss {}, gradient norm "
+                                                    "{}); nothing is written",
+                                                    report.loss, report.gradient_norm));
+  }
   write_gradients(engine, out);
   if (arguments.json) {
     const nlohmann::json object = {{"loss", report.loss},

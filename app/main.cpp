@@ -34,11 +34,10 @@ struct CommandLine {
 void add_verbs(CLI::App& app, CommandLine& line) {
   add_verb(app, "train", "train a model", line.arguments);
   CLI::App* eval = add_verb(app, "eval", "loss over the validation documents", line.arguments);
-  CLI::App* generate = add_verb(app, "generate", "continue a prompt (--prompt TEXT)", line.arguments);
+  add_verb(app, "generate", "continue a prompt (--prompt TEXT)", line.arguments);
   CLI::App* gradients = add_verb(app, "gradients", "write every gradient of the first step", line.arguments);
   CLI::App* export_verb = add_verb(app, "export", "write a Hugging Face folder", line.arguments);
   CLI::App* plan = add_verb(app, "plan", "bytes of host and device, and the step's schedule", line.arguments);
-  (void)generate;
   for (CLI::App* verb : {eval, gradients, plan}) verb->add_flag("--json", line.arguments.json, "one JSON object");
   gradients->add_option("--out", line.gradients_out, "safetensors file to write")->type_name("FILE")->required();
   export_verb->add_option("--out", line.export_arguments.out, "folder to write")->type_name("FOLDER")->required();

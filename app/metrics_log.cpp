@@ -79,8 +79,9 @@ std::string metrics_line(const StepMetrics& metrics) {
 }
 
 std::string metrics_line(const EvaluationMetrics& metrics) {
-  return Json({{"step", metrics.step}, {"eval_loss", metrics.eval_loss}, {"bits_per_byte", metrics.bits_per_byte}})
-      .dump();
+  Json object = {{"step", metrics.step}, {"eval_loss", metrics.eval_loss}, {"bits_per_byte", nullptr}};
+  if (metrics.bits_per_byte > 0) object["bits_per_byte"] = metrics.bits_per_byte;
+  return object.dump();
 }
 
 MetricsLog::MetricsLog(const fs::path& path, int64_t last_step) : path_(path) {

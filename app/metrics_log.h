@@ -12,7 +12,7 @@
 
 namespace penstock {
 
-// Numbers that are not finite are written as null.
+// Numbers that are not finite are written as null; the loss and norm of a skipped step should be NaN.
 struct StepMetrics {
   int64_t step = 0;  // 1 for the first
   double loss = 0;
@@ -31,7 +31,7 @@ struct StepMetrics {
 struct EvaluationMetrics {
   int64_t step = 0;
   double eval_loss = 0;  // nats per trained token
-  double bits_per_byte = 0;
+  double bits_per_byte = 0;  // 0: targets are not bytes of text; written as null
 };
 
 // The line of an object, without the line's end.

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <nlohmann/json.hpp>
 
@@ -15,12 +16,23 @@ nlohmann::json classes(const std::vector<MemoryClass>& list) {
   return object;
 }
 
+// A plan may be asked for before the data is there.
+uint64_t known_data_bytes(const RunSetup& setup) {
+  try {
+    return data_file_bytes(setup);
+  } catch (const Error& error) {
+    spdlog::warn("the plan leaves the data out: {}", error.what());
+    return 0;
+  }
+}
+
 }  // namespace
 
 ExitCode run_plan(const VerbArguments& arguments, bool schedule) {
-  const RunSetup setup = set_up_run(load_verb_config(arguments.config, arguments.overrides));
+  const RunSetup setup = set_up_run(load_verb_config(arguments.config, arguments.overrides, DataNeed::kOptional));
   const RunPlan plan = plan_run(training_shape(setup), step_settings(setup, Purpose::kTrain));
-  const MemoryPlan memory = memory_plan(plan, 0);
+  const uint64_t data_bytes = known_data_bytes(setup);
+  const MemoryPlan memory = memory_plan(plan, data_bytes);
   if (schedule) {
     const bool deferred = plan.planner.settings().update == UpdateMode::kDeferred;
     print_result(dump_schedule(plan.planner.plan(deferred ? StepVariant::kTrainPending : StepVariant::kTrain)));
@@ -34,7 +46,7 @@ ExitCode run_plan(const VerbArguments& arguments, bool schedule) {
   } else {
     print_result(format_memory_plan(memory));
   }
-  require_fit(setup, plan);
+  require_fit(setup, plan, data_bytes);
   return ExitCode::kDone;
 }
 

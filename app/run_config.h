@@ -24,6 +24,9 @@ enum class ComputeType : uint8_t { kAuto, kFloat32, kBFloat16 };
 enum class ComputeMode : uint8_t { kReal, kPaced };
 enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
 
+// Whether a configuration without dataset.path will do: what is done with it decides.
+enum class DataNeed : uint8_t { kOptional, kRequired };
+
 struct ModelSection {
   std::string model_name_or_path;  // if not empty, `shape` is not used
   ModelConfig shape;
@@ -74,7 +77,7 @@ struct OptimizerSection {
   double beta1 = 0.9;
   double beta2 = 0.95;
   double eps = 1e-8;
-  std::optional<int64_t> threads;  // unset: one per physical core
+  std::optional<int64_t> threads;  // unset: one per usable CPU
   bool operator==(const OptimizerSection&) const = default;
 };
 
@@ -91,7 +94,7 @@ struct DeviceSection {
   Backend backend = Backend::kAuto;
   double memory_gb = 0;  // 0: all
   ComputeType compute_dtype = ComputeType::kAuto;
-  std::optional<int64_t> compute_threads;  // unset: one per physical core
+  std::optional<int64_t> compute_threads;  // unset: one per usable CPU
   ComputeMode compute = ComputeMode::kReal;
   double paced_tflops = 1;
   double h2d_gbps = 0;  // 0: as fast as memcpy

@@ -5,16 +5,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
-#include <fstream>
+#include <optional>
 #include <string_view>
 #include <system_error>
+#include <vector>
 
 #include "app/config_file.h"
 #include "core/error.h"
+#include "core/file.h"
+#include "streaming/checkpoint.h"
 
 namespace penstock {
 
@@ -22,7 +23,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::string_view kCheckpointPrefix = "checkpoint-";
 constexpr const char* kConfigName = "config.yaml";
 constexpr const char* kMetricsName = "metrics.jsonl";
 constexpr const char* kModelName = "model";
@@ -32,14 +32,17 @@ constexpr const char* kModelName = "model";
                                          path.string(), std::strerror(error)));
 }
 
-std::optional<int64_t> step_of(const std::string& name) {
-  if (name.rfind(kCheckpointPrefix, 0) != 0) return std::nullopt;
-  const std::string_view digits = std::string_view(name).substr(kCheckpointPrefix.size());
-  int64_t step = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
-  const bool canonical = digits == fmt::format("{}", step);  // no sign, no leading zeros
-  if (error != std::errc{} || end != digits.data() + digits.size() || !canonical || step < 0) return std::nullopt;
-  return step;
+// A word of a command to copy.
+std::string shell_word(const std::string& text) {
+  constexpr std::string_view kPlain = "%+,-./:=@_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  if (!text.empty() && text.find_first_not_of(kPlain) == std::string::npos) return text;
+  std::string quoted = "'";
+  for (const char letter : text) quoted += letter == '\'' ? std::string("'\\''") : std::string(1, letter);
+  return quoted + "'";
+}
+
+std::string train_command(const std::string& program, const fs::path& config, const std::string& keys) {
+  return fmt::format("{} train {} {}", shell_word(program), shell_word(config.string()), keys);
 }
 
 // The nearest ancestor that exists must be a directory we may write into.
@@ -51,30 +54,30 @@ void require_writable(const fs::path& directory) {
   if (access(existing.c_str(), W_OK | X_OK) != 0) throw_io(directory, errno);
 }
 
-// Runs are numbered from 1; one highest valid checkpoint among them is what `auto` without output_dir goes on with.
-std::optional<fs::path> newest_numbered_run(const fs::path& runs, const std::string& stem,
-                                            const CheckpointTest& is_valid) {
+// Runs are numbered from 1; the highest one that has a checkpoint is what `auto` without output_dir goes on with.
+std::optional<fs::path> newest_numbered_run(const fs::path& runs, const std::string& stem) {
   std::optional<fs::path> newest;
   int64_t newest_number = 0;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(runs, error)) {
     const std::string name = entry.path().filename().string();
     if (name.rfind(stem + "-", 0) != 0) continue;
-    const std::optional<int64_t> number = step_of(std::string(kCheckpointPrefix) + name.substr(stem.size() + 1));
-    if (!number || *number <= newest_number || !newest_checkpoint(entry.path(), is_valid)) continue;
+    const std::optional<int64_t> number = checkpoint_step("checkpoint-" + name.substr(stem.size() + 1));  // same rules
+    if (!number || *number <= newest_number || list_checkpoints(entry.path()).empty()) continue;
     newest = entry.path();
     newest_number = *number;
   }
   return newest;
 }
 
-void refuse_held(const RunRequest& request, const fs::path& directory) {
-  const std::string train =
-      fmt::format("{} train {} output_dir={}", request.program, request.config_path.string(), directory.string());
+[[noreturn]] void refuse_held(const RunRequest& request, const fs::path& directory) {
+  const auto command = [&](const char* key) {
+    return train_command(request.program, request.config_path,
+                         shell_word("output_dir=" + directory.string()) + " " + key);
+  };
   throw Error(ExitCode::kBadInput,
-              fmt::format("{}: holds a run already; to continue it: `{} resume_from_checkpoint=auto`; to replace it: "
-                          "`{} overwrite_output_dir=true`",
-                          directory.string(), train, train));
+              fmt::format("{}: holds a run already; to continue it: `{}`; to replace it: `{}`", directory.string(),
+                          command("resume_from_checkpoint=auto"), command("overwrite_output_dir=true")));
 }
 
 RunChoice choose_new(const RunRequest& request, RunChoice choice) {
@@ -87,34 +90,39 @@ RunChoice choose_new(const RunRequest& request, RunChoice choice) {
   return choice;
 }
 
-RunChoice choose_auto(const RunRequest& request, RunChoice choice, const CheckpointTest& is_valid) {
+RunChoice choose_auto(const RunRequest& request, RunChoice choice) {
   if (choice.directory.empty()) {
-    const std::optional<fs::path> newest = newest_numbered_run(request.runs, choice.stem, is_valid);
+    const std::optional<fs::path> newest = newest_numbered_run(request.runs, choice.stem);
     if (!newest) return choose_new(request, std::move(choice));
     choice.directory = *newest;
   }
-  if (!holds_run(choice.directory)) return choose_new(request, std::move(choice));
+  const std::vector<fs::path> checkpoints = list_checkpoints(choice.directory);
+  if (checkpoints.empty()) {
+    if (!holds_run(choice.directory) || request.overwrite) return choose_new(request, std::move(choice));
+    throw Error(ExitCode::kBadInput,
+                fmt::format("training.resume_from_checkpoint: {} holds a run without a checkpoint; to replace it by a "
+                            "new one add overwrite_output_dir=true",
+                            choice.directory.string()));
+  }
   choice.kind = RunChoice::Kind::kContinue;
-  choice.resume = newest_checkpoint(choice.directory, is_valid);
+  choice.resume = checkpoints.back();
   require_writable(choice.directory);
   return choice;
 }
 
-CheckpointEntry find_checkpoint(const fs::path& given, const CheckpointTest& is_valid) {
+fs::path find_checkpoint(const fs::path& given) {
   const fs::path path = given.has_filename() ? given : given.parent_path();  // "a/checkpoint-5/" is the folder itself
-  if (const std::optional<int64_t> step = step_of(path.filename().string())) {
-    if (is_valid(path)) return {*step, path};
-  } else if (const std::optional<CheckpointEntry> newest = newest_checkpoint(path, is_valid)) {
-    return *newest;
-  }
+  if (is_checkpoint(path)) return path;
+  const std::vector<fs::path> checkpoints = list_checkpoints(path);
+  if (!checkpoints.empty()) return checkpoints.back();
   throw Error(ExitCode::kBadInput,
               fmt::format("training.resume_from_checkpoint: {} is no valid checkpoint-<step> folder and holds none",
                           given.string()));
 }
 
-RunChoice choose_path(const RunRequest& request, RunChoice choice, const CheckpointTest& is_valid) {
-  const CheckpointEntry checkpoint = find_checkpoint(request.resume_from_checkpoint, is_valid);
-  fs::path home = checkpoint.path.parent_path();
+RunChoice choose_path(const RunRequest& request, RunChoice choice) {
+  const fs::path checkpoint = find_checkpoint(request.resume_from_checkpoint);
+  fs::path home = checkpoint.parent_path();
   if (home.empty()) home = ".";
   std::error_code ignored;
   const bool same = choice.directory.empty() || fs::equivalent(choice.directory, home, ignored);
@@ -153,52 +161,30 @@ bool claim(const fs::path& directory) {
 
 // Only what a run wrote goes; other files in the folder are not ours.
 void remove_run(const fs::path& directory) {
-  std::vector<fs::path> paths = {directory / kMetricsName, directory / kModelName, directory / kConfigName};
-  for (const CheckpointEntry& checkpoint : run_checkpoints(directory)) paths.push_back(checkpoint.path);
-  for (const fs::path& path : paths) {
+  remove_checkpoints_after(directory, -1);
+  for (const char* name : {kMetricsName, kModelName, kConfigName}) {
     std::error_code error;
-    fs::remove_all(path, error);
-    if (error) throw_io(path, error.value());
+    fs::remove_all(directory / name, error);
+    if (error) throw_io(directory / name, error.value());
   }
 }
 
 }  // namespace
 
-std::vector<CheckpointEntry> run_checkpoints(const fs::path& directory) {
-  std::vector<CheckpointEntry> checkpoints;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(directory, error)) {
-    const std::optional<int64_t> step = step_of(entry.path().filename().string());
-    std::error_code ignored;
-    if (step && entry.is_directory(ignored)) checkpoints.push_back({*step, entry.path()});
-  }
-  std::sort(checkpoints.begin(), checkpoints.end(),
-            [](const CheckpointEntry& a, const CheckpointEntry& b) { return a.step < b.step; });
-  return checkpoints;
-}
-
-std::optional<CheckpointEntry> newest_checkpoint(const fs::path& directory, const CheckpointTest& is_valid) {
-  const std::vector<CheckpointEntry> checkpoints = run_checkpoints(directory);
-  const auto newest = std::find_if(checkpoints.rbegin(), checkpoints.rend(),
-                                   [&](const CheckpointEntry& entry) { return is_valid(entry.path); });
-  if (newest == checkpoints.rend()) return std::nullopt;
-  return *newest;
-}
-
 bool holds_run(const fs::path& directory) {
   std::error_code ignored;
   return fs::exists(directory / kConfigName, ignored) || fs::exists(directory / kMetricsName, ignored) ||
-         !run_checkpoints(directory).empty();
+         !checkpoint_folders(directory).empty();
 }
 
-RunChoice choose_run_directory(const RunRequest& request, const CheckpointTest& is_valid) {
+RunChoice choose_run_directory(const RunRequest& request) {
   RunChoice choice;
   choice.directory = request.output_dir;
   choice.runs = request.runs;
   choice.stem = request.config_path.stem().string();
   if (request.resume_from_checkpoint.empty()) return choose_new(request, std::move(choice));
-  if (request.resume_from_checkpoint == "auto") return choose_auto(request, std::move(choice), is_valid);
-  return choose_path(request, std::move(choice), is_valid);
+  if (request.resume_from_checkpoint == "auto") return choose_auto(request, std::move(choice));
+  return choose_path(request, std::move(choice));
 }
 
 fs::path create_run_directory(const RunChoice& choice) {
@@ -223,20 +209,17 @@ void write_effective_config(const fs::path& directory, RunConfig config) {
   config.training.output_dir = directory.string();
   config.training.overwrite_output_dir = false;
   config.training.resume_from_checkpoint.clear();
-  const fs::path path = directory / kConfigName;
-  const fs::path unfinished = directory / "config.yaml.new";
-  errno = 0;
-  std::ofstream file(unfinished, std::ios::binary | std::ios::trunc);
-  file << dump_run_config(config);
-  file.close();
-  if (!file) throw_io(path, errno != 0 ? errno : EIO);
-  std::error_code error;
-  fs::rename(unfinished, path, error);
-  if (error) throw_io(path, error.value());
+  write_text_file((directory / kConfigName).string(), dump_run_config(config));
 }
 
 std::string resume_command(const fs::path& directory, const std::string& program) {
-  return fmt::format("{} train {} resume_from_checkpoint=auto", program, (directory / kConfigName).string());
+  return train_command(program, directory / kConfigName, "resume_from_checkpoint=auto");
+}
+
+std::string restart_command(const fs::path& directory, const fs::path& source, const std::string& program) {
+  std::string keys = "overwrite_output_dir=true";
+  if (!source.empty()) keys += " " + shell_word("resume_from_checkpoint=" + source.string());
+  return train_command(program, directory / kConfigName, keys);
 }
 
 }  // namespace penstock

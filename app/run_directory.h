@@ -7,28 +7,11 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
-#include <optional>
 #include <string>
-#include <vector>
 
 #include "app/run_config.h"
 
 namespace penstock {
-
-struct CheckpointEntry {
-  int64_t step = 0;
-  std::filesystem::path path;
-};
-
-// The checkpoint-<step> folders of a run, oldest first. Empty if `directory` does not exist.
-std::vector<CheckpointEntry> run_checkpoints(const std::filesystem::path& directory);
-
-using CheckpointTest = std::function<bool(const std::filesystem::path&)>;
-
-// The one with the highest step that passes the test.
-std::optional<CheckpointEntry> newest_checkpoint(const std::filesystem::path& directory,
-                                                 const CheckpointTest& is_valid);
 
 struct RunRequest {
   std::filesystem::path config_path;   // its stem names the run
@@ -45,25 +28,32 @@ struct RunChoice {
   std::filesystem::path directory;  // kNew: empty means the first free <runs>/<stem>-<n>
   std::filesystem::path runs;
   std::string stem;
-  std::optional<CheckpointEntry> resume;  // where to load from; `auto` without a valid checkpoint starts at step 0
+  std::filesystem::path resume;  // the checkpoint to load; empty: none. kContinue always has one, of its own.
 };
 
 // Looks, writes nothing. Throws Error(kBadInput): the directory holds a run (with the two commands to go on), or the
-// checkpoint is not there. Error(kIo): nothing could be written there.
-RunChoice choose_run_directory(const RunRequest& request, const CheckpointTest& is_valid);
+// checkpoint is not there; `auto` starts a new run only where there is none. Error(kIo): nothing could be written
+// there.
+RunChoice choose_run_directory(const RunRequest& request);
 
 // Makes the directory (kReplace: removes what the old run wrote) and returns its path. Throws Error(kIo), or
-// Error(kBadInput) if another process has taken an explicit output_dir meanwhile.
+// Error(kBadInput) if another process has taken an explicit output_dir meanwhile. A new directory has an empty
+// config.yaml, which says that it is taken; after a crash before write_effective_config() it still does, and
+// overwrite_output_dir=true is the way out, as for every run without a checkpoint.
 std::filesystem::path create_run_directory(const RunChoice& choice);
 
-// Writes config.yaml, under another name first, then renamed. It names the directory itself, and it asks neither to
+// Writes config.yaml, durably and in one go. It names the directory itself, and it asks neither to
 // resume nor to overwrite: the one who runs it again says so. Throws Error(kIo).
 void write_effective_config(const std::filesystem::path& directory, RunConfig config);
 
 // True if the directory has a config.yaml, a metrics.jsonl or a checkpoint.
 bool holds_run(const std::filesystem::path& directory);
 
-// What a user types to go on with a run.
+// What a user types to go on with a run; words are quoted where the shell needs it.
 std::string resume_command(const std::filesystem::path& directory, const std::string& program = "penstock");
+
+// The same for a run without a checkpoint of its own: it begins again, from `source` if that is not empty.
+std::string restart_command(const std::filesystem::path& directory, const std::filesystem::path& source,
+                            const std::string& program = "penstock");
 
 }  // namespace penstock

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "app/config_file.h"
@@ -12,7 +13,6 @@
 #include "core/error.h"
 #include "core/system_memory.h"
 #include "data/byte_tokenizer.h"
-#include "data/utf8.h"
 #include "model/hf_folder.h"
 #include "streaming/checkpoint.h"
 #include "streaming/model_weights.h"
@@ -23,11 +23,13 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kGigabyte = 1e9;
-// Left to the system and to what is not planned (code, LibTorch's own memory, caches of the C library).
-constexpr uint64_t kHostReserveBytes = 512 * kMiB;
+// Blocks times micro-batches: a step has about three ops and three buffers for each, some hundred bytes apiece.
+constexpr int64_t kMostBlockVisits = int64_t{1} << 18;
+// Elements of one activation of a micro-batch. More fits no machine; below it no size in bytes leaves 64 bits.
+constexpr __int128 kMostActivationElements = __int128{1} << 52;
 
-// Cores this process may run on. One thread a core; a finer look at the topology needs hwloc.
-int usable_cores() {
+// CPUs this process may run on, hyper-threads included: which of them share a core is not looked up.
+int usable_cpus() {
   cpu_set_t set;
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
@@ -36,68 +38,75 @@ int usable_cores() {
 
 DType compute_dtype(const RunConfig& config) {
   switch (config.device.compute_dtype) {
-    case ComputeType::kFloat32: return DType::kFloat32;
-    case ComputeType::kBFloat16: return DType::kBFloat16;
-    case ComputeType::kAuto: break;
+    case ComputeType::kFloat32:
+      return DType::kFloat32;
+    case ComputeType::kBFloat16:
+      return DType::kBFloat16;
+    case ComputeType::kAuto:
+      break;
   }
   const bool narrow = config.optimizer.state_format == StateFormat::kExact && cpu_has_fast_bf16();
   return narrow ? DType::kBFloat16 : DType::kFloat32;
 }
 
-RunConfig folder_config(const fs::path& folder, const std::vector<std::string>& overrides) {
-  RunConfig config = parse_run_config(fmt::format("model:\n  model_name_or_path: \"{}\"\n", folder.string()),
-                                      folder.string(), overrides, [](const std::string& text) { spdlog::warn(text); });
-  return config;
+// A path as an override's value: neither a list in brackets nor a word that means "unset".
+std::string path_value(const std::string& path) {
+  const bool plain = !path.empty() && (path[0] == '/' || path[0] == '.');
+  return plain || (path[0] != '[' && path[0] != '~' && path != "null") ? path : "./" + path;
 }
 
-RunConfig load_any_config(const std::string& argument, const std::vector<std::string>& overrides) {
+RunConfig load_any_config(const std::string& argument, const std::vector<std::string>& overrides, DataNeed need) {
   const auto warn = [](const std::string& text) { spdlog::warn(text); };
   const fs::path path(argument);
   std::error_code error;
-  if (!fs::is_directory(path, error)) return load_run_config(path, overrides, warn);
+  if (!fs::is_directory(path, error)) return load_run_config(path, overrides, warn, need);
+  std::vector<std::string> all;
+  const auto add_overrides = [&] { all.insert(all.end(), overrides.begin(), overrides.end()); };
   if (fs::exists(path / "config.yaml", error)) {
-    std::vector<std::string> all = {"training.output_dir=" + argument, "training.resume_from_checkpoint=auto"};
-    all.insert(all.end(), overrides.begin(), overrides.end());
-    return load_run_config(path / "config.yaml", all, warn);
+    all = {"training.output_dir=" + path_value(argument), "training.resume_from_checkpoint=auto"};
+    add_overrides();
+    return load_run_config(path / "config.yaml", all, warn, need);
   }
-  if (fs::exists(path / "config.json", error)) return folder_config(path, overrides);
-  throw Error(ExitCode::kBadInput, argument + ": neither a run directory (config.yaml) nor a model folder "
-                                              "(config.json); give a configuration file or one of these");
+  if (fs::exists(path / "config.json", error)) {
+    all = {"model.model_name_or_path=" + path_value(argument)};
+    add_overrides();
+    return parse_run_config("", argument, all, warn, need);
+  }
+  throw Error(ExitCode::kBadInput, argument +
+                                       ": neither a run directory (config.yaml) nor a model folder "
+                                       "(config.json); give a configuration file or one of these");
 }
 
-uint64_t device_budget(const RunSetup& setup) {
-  if (setup.config.device.memory_gb > 0) return static_cast<uint64_t>(setup.config.device.memory_gb * static_cast<double>(kGiB));
-  return UINT64_MAX;
+// Keeps every later product inside 64 bits and every list of ops in memory. The configuration bounds tokens per step.
+void require_countable(const RunConfig& config, const ModelConfig& model) {
+  const TrainingSection& training = config.training;
+  const int64_t visits = (model.num_hidden_layers + 2) * training.gradient_accumulation_steps;
+  if (visits > kMostBlockVisits) {
+    throw Error(
+        ExitCode::kBadInput,
+        fmt::format("training.gradient_accumulation_steps: {} micro-batches through {} layers are {} visits a "
+                    "step, more than {}; use fewer micro-batches and a larger per_device_train_batch_size",
+                    training.gradient_accumulation_steps, model.num_hidden_layers + 2, visits, kMostBlockVisits));
+  }
+  const int64_t tokens = training.per_device_train_batch_size * config.dataset.max_seq_len;
+  const int64_t packed = (model.num_attention_heads + 2 * model.num_key_value_heads) * model.head_dim;
+  const int64_t widest = std::max({model.hidden_size, 2 * model.intermediate_size, packed});
+  if (static_cast<__int128>(tokens) * widest > kMostActivationElements) {
+    throw Error(ExitCode::kDoesNotFit,
+                fmt::format("a micro-batch of {} tokens, {} wide, fits no machine; use a smaller "
+                            "training.per_device_train_batch_size, dataset.max_seq_len or model",
+                            tokens, widest));
+  }
 }
 
-// Settings that need less and change no result, each with the plan it would give.
-std::vector<Remedy> remedies(const RunSetup& setup, const RunPlan& plan) {
-  std::vector<Remedy> remedies;
-  const StepSettings& settings = plan.planner.settings();
-  const auto add = [&](const std::string& text, const StepSettings& other) {
-    remedies.push_back({text, memory_plan(plan_run(plan.shape, other), 0)});
-  };
-  if (settings.purpose == Purpose::kTrain) {
-    StepSettings recompute = settings;
-    recompute.activations.assign(recompute.activations.size(), ActivationPolicy::kRecompute);
-    if (recompute.activations != settings.activations) add("memory.activations=recompute", recompute);
-    StepSettings thin = recompute;
-    thin.prefetch_depth = 1;
-    thin.gradient_slots = 1;
-    add("memory.activations=recompute memory.prefetch_depth=1 memory.gradient_slots=1", thin);
-  }
-  RunShape small = plan.shape;
-  const int64_t rows = setup.config.training.per_device_train_batch_size;
-  if (rows > 1 && settings.purpose == Purpose::kTrain) {
-    small.rows = 1;
-    StepSettings split = settings;
-    split.micro_batches = static_cast<int>(rows) * settings.micro_batches;
-    split.activations.assign(split.activations.size(), ActivationPolicy::kRecompute);
-    remedies.push_back({fmt::format("training.per_device_train_batch_size=1 training.gradient_accumulation_steps={} "
-                                    "memory.activations=recompute", split.micro_batches),
-                        memory_plan(plan_run(small, split), 0)});
-  }
-  return remedies;
+// The configuration refuses what max_steps already contradicts; here the steps follow from epochs or tokens.
+void warn_about_schedule(const LearningRateSettings& rate) {
+  const int64_t decay = rate.type == LrSchedulerType::kWsd ? rate.decay_steps : 0;
+  if (rate.warmup_steps + decay <= rate.total_steps) return;
+  spdlog::warn(
+      "the run has {} steps, but warm-up takes {}{}: the learning rate does not run its course; set "
+      "training.warmup_steps lower",
+      rate.total_steps, rate.warmup_steps, decay > 0 ? fmt::format(" and the final fall {}", decay) : "");
 }
 
 // Blocks at the rates the configuration gives: 2 flops a parameter and token forward, twice that backward.
@@ -120,8 +129,8 @@ CostModel paced_costs(const RunSetup& setup) {
 
 }  // namespace
 
-RunConfig load_verb_config(const std::string& argument, const std::vector<std::string>& overrides) {
-  RunConfig config = load_any_config(argument, overrides);
+RunConfig load_verb_config(const std::string& argument, const std::vector<std::string>& overrides, DataNeed need) {
+  RunConfig config = load_any_config(argument, overrides, need);
   start_console(config.logging.level);
   return config;
 }
@@ -136,9 +145,10 @@ RunSetup set_up_run(const RunConfig& config) {
     setup.model.pad_token_id = kBytePad;
   }
   validate(setup.model);
+  require_countable(config, setup.model);
   setup.compute = compute_dtype(config);
-  setup.compute_threads = static_cast<int>(config.device.compute_threads.value_or(usable_cores()));
-  setup.optimizer_threads = static_cast<int>(config.optimizer.threads.value_or(usable_cores()));
+  setup.compute_threads = static_cast<int>(config.device.compute_threads.value_or(usable_cpus()));
+  setup.optimizer_threads = static_cast<int>(config.optimizer.threads.value_or(usable_cpus()));
   return setup;
 }
 
@@ -183,21 +193,27 @@ DatasetOptions dataset_options(const RunSetup& setup) {
           .micro_batches = config.training.gradient_accumulation_steps};
 }
 
-TrainerSettings trainer_settings(const RunSetup& setup, int64_t total_steps) {
+LearningRateSettings learning_rate_settings(const RunSetup& setup, int64_t total_steps) {
   const TrainingSection& training = setup.config.training;
-  const OptimizerSection& optimizer = setup.config.optimizer;
   const auto warmup = static_cast<int64_t>(std::lround(training.warmup_ratio * static_cast<double>(total_steps)));
-  return {.learning_rate = {.type = training.lr_scheduler_type,
-                            .peak = training.learning_rate,
-                            .minimum = training.min_learning_rate,
-                            .warmup_steps = training.warmup_steps.value_or(warmup),
-                            .total_steps = total_steps,
-                            .decay_steps = training.decay_steps.value_or(total_steps / 10)},
+  return {.type = training.lr_scheduler_type,
+          .peak = training.learning_rate,
+          .minimum = training.min_learning_rate,
+          .warmup_steps = training.warmup_steps.value_or(warmup),
+          .total_steps = total_steps,
+          .decay_steps = training.decay_steps.value_or(total_steps / 10)};
+}
+
+TrainerSettings trainer_settings(const RunSetup& setup, int64_t total_steps) {
+  const OptimizerSection& optimizer = setup.config.optimizer;
+  const LearningRateSettings rate = learning_rate_settings(setup, total_steps);
+  warn_about_schedule(rate);
+  return {.learning_rate = rate,
           .beta1 = optimizer.beta1,
           .beta2 = optimizer.beta2,
           .eps = optimizer.eps,
-          .weight_decay = training.weight_decay,
-          .max_grad_norm = training.max_grad_norm};
+          .weight_decay = setup.config.training.weight_decay,
+          .max_grad_norm = setup.config.training.max_grad_norm};
 }
 
 EngineOptions engine_options(const RunSetup& setup) {
@@ -206,46 +222,45 @@ EngineOptions engine_options(const RunSetup& setup) {
   return options;
 }
 
-std::unique_ptr<HostDevice> make_device(const RunSetup& setup) {
-  const DeviceSection& device = setup.config.device;
-  return std::make_unique<HostDevice>(HostDeviceOptions{.budget_bytes = device_budget(setup),
-                                                        .h2d_gbps = device.h2d_gbps,
-                                                        .d2h_gbps = device.d2h_gbps,
-                                                        .latency_us = device.latency_us});
-}
-
-void require_fit(const RunSetup& setup, const RunPlan& plan) {
-  const MemoryPlan memory = memory_plan(plan, 0);
-  MemoryLimits limits{.host_bytes = UINT64_MAX, .device_bytes = device_budget(setup)};
-  const uint64_t available = read_host_memory().available_bytes;
-  if (available != UINT64_MAX) limits.host_bytes = available - std::min(available, kHostReserveBytes);
-  if (setup.config.memory.host_memory_gb > 0) {
-    limits.host_bytes = std::min(limits.host_bytes,
-                                 static_cast<uint64_t>(setup.config.memory.host_memory_gb * static_cast<double>(kGiB)));
-  }
-  // The emulated device's memory is the host's own.
-  const bool shared_fits = memory.host_bytes() + memory.device_bytes() <= limits.host_bytes;
-  if (!shared_fits && memory.host_bytes() <= limits.host_bytes) {
-    limits.device_bytes = std::min(limits.device_bytes, limits.host_bytes - memory.host_bytes());
-  }
-  if (shared_fits && memory.device_bytes() <= limits.device_bytes) return;
-  penstock::require_fit(memory, limits, remedies(setup, plan));
+void refuse_paced(const RunSetup& setup, const char* verb) {
+  if (setup.config.device.compute != ComputeMode::kPaced) return;
+  throw Error(ExitCode::kBadInput, fmt::format("{}: device.compute paced computes nothing; set device.compute=real, or "
+                                               "use train to study overlap",
+                                               verb));
 }
 
 fs::path resume_checkpoint(const RunConfig& config) {
   const std::string& wanted = config.training.resume_from_checkpoint;
   if (wanted.empty()) return {};
-  const fs::path place = wanted == "auto" ? fs::path(config.training.output_dir) : fs::path(wanted);
-  if (fs::exists(place / "manifest.json")) return place;
+  const bool newest = wanted == "auto";
+  if (newest && config.training.output_dir.empty()) {
+    throw Error(ExitCode::kBadInput,
+                "training.resume_from_checkpoint=auto needs training.output_dir; or give the run "
+                "directory instead of the configuration");
+  }
+  const fs::path place = newest ? fs::path(config.training.output_dir) : fs::path(wanted);
+  if (!newest && fs::exists(place / "manifest.json")) return place;
   const auto checkpoints = list_checkpoints(place);
   if (!checkpoints.empty()) return checkpoints.back();
+  if (newest) return {};
   throw Error(ExitCode::kBadInput, fmt::format("training.resume_from_checkpoint: no checkpoint in '{}'; give a run "
-                                               "directory or a checkpoint folder", place.string()));
+                                               "directory or a checkpoint folder",
+                                               place.string()));
 }
 
 void load_trained_weights(const RunSetup& setup, ModelMemory& memory) {
+  const TrainingSection& training = setup.config.training;
   if (const fs::path checkpoint = resume_checkpoint(setup.config); !checkpoint.empty()) {
     load_checkpoint(checkpoint, memory);
+  } else if (!training.resume_from_checkpoint.empty()) {
+    // A run that saves nothing on its way leaves its final model all the same.
+    const fs::path final_model = fs::path(training.output_dir) / "model";
+    if (!fs::exists(final_model / "config.json")) {
+      throw Error(ExitCode::kBadInput, fmt::format("{}: no trained weights: neither a checkpoint-<step> folder nor "
+                                                   "model/; train first, or give another training.output_dir",
+                                                   training.output_dir));
+    }
+    load_weights(memory, final_model.string());
   } else if (!setup.config.model.model_name_or_path.empty()) {
     load_weights(memory, setup.config.model.model_name_or_path);
   } else {
@@ -253,27 +268,6 @@ void load_trained_weights(const RunSetup& setup, ModelMemory& memory) {
                 "no trained weights: give a run directory instead of the configuration, "
                 "training.resume_from_checkpoint=CHECKPOINT, or model.model_name_or_path=FOLDER");
   }
-}
-
-std::string continue_text(const RunSetup& setup, ModelMemory& memory, const std::string& text) {
-  const GenerationSection& generation = setup.config.generation;
-  GenerationRequest request;
-  request.prompts.push_back({kByteBos});
-  const std::vector<int32_t> bytes = encode_bytes(text);
-  request.prompts.front().insert(request.prompts.front().end(), bytes.begin(), bytes.end());
-  request.max_new_tokens = generation.max_new_tokens;
-  for (int64_t id : setup.model.eos_token_ids) request.stop_tokens.push_back(static_cast<int32_t>(id));
-  request.sampling = {.greedy = generation.greedy,
-                      .temperature = generation.temperature,
-                      .top_k = generation.top_k,
-                      .top_p = generation.top_p,
-                      .seed = static_cast<uint64_t>(generation.sample_seed)};
-  RunShape shape = generation_shape(setup.model, memory.format(), setup.compute, request);
-  shape.compute_threads = setup.compute_threads;
-  const RunPlan plan = plan_run(shape, step_settings(setup, Purpose::kGenerate));
-  const std::unique_ptr<HostDevice> device = make_device(setup);
-  StepEngine engine(plan, memory, *device, engine_options(setup));
-  return with_replacement_characters(decode_bytes(generate(engine, request).front()));
 }
 
 }  // namespace penstock

@@ -20,7 +20,7 @@ namespace penstock {
 
 // The argument of a verb: a configuration file, a run directory (its config.yaml and newest checkpoint), or a Hugging
 // Face folder. Throws Error(kBadInput).
-RunConfig load_verb_config(const std::string& argument, const std::vector<std::string>& overrides);
+RunConfig load_verb_config(const std::string& argument, const std::vector<std::string>& overrides, DataNeed need);
 
 // A configuration whose model is known and whose `auto` values are decided.
 struct RunSetup {
@@ -31,26 +31,49 @@ struct RunSetup {
   int optimizer_threads = 1;
 };
 
-// Reads config.json where model_name_or_path names a folder. Throws Error(kBadInput), Error(kDevice).
+// Reads config.json where model_name_or_path names a folder. Throws Error(kBadInput), Error(kDevice);
+// Error(kDoesNotFit) for a micro-batch whose size could not even be counted.
 RunSetup set_up_run(const RunConfig& config);
 
 RunShape training_shape(const RunSetup& setup);
 StepSettings step_settings(const RunSetup& setup, Purpose purpose);
 DatasetOptions dataset_options(const RunSetup& setup);
+LearningRateSettings learning_rate_settings(const RunSetup& setup, int64_t total_steps);
+// Also warns where warm-up does not fit into total_steps.
 TrainerSettings trainer_settings(const RunSetup& setup, int64_t total_steps);
 EngineOptions engine_options(const RunSetup& setup);
 
 std::unique_ptr<HostDevice> make_device(const RunSetup& setup);
 
-// Throws Error(kDoesNotFit) with the byte table before anything is allocated. `setup` gives limits and remedies.
-void require_fit(const RunSetup& setup, const RunPlan& plan);
+// Bytes of the files that a run keeps in memory whole. Throws Error(kBadInput) for an entry without a file.
+uint64_t data_file_bytes(const RunSetup& setup);
 
-// Weights for a verb that does not train: the checkpoint that resume_from_checkpoint names, or model_name_or_path.
-// Throws Error(kBadInput) naming both when the configuration has neither.
+// Throws Error(kDoesNotFit) with the byte table before anything is allocated. `setup` gives limits and remedies. Counts
+// the data's files for every purpose but generation, or what `data_bytes` says.
+void require_fit(const RunSetup& setup, const RunPlan& plan);
+void require_fit(const RunSetup& setup, const RunPlan& plan, uint64_t data_bytes);
+// For what runs no step: the device does not count.
+void require_host_fit(const RunSetup& setup, const MemoryPlan& memory);
+
+// Throws Error(kBadInput) with device.compute: paced, whose numbers mean nothing.
+void refuse_paced(const RunSetup& setup, const char* verb);
+
+// Weights for a verb that does not train: the checkpoint that resume_from_checkpoint names, model/ of a run that kept
+// no checkpoint, or model_name_or_path. Throws Error(kBadInput) naming the ways out when the configuration has none.
 void load_trained_weights(const RunSetup& setup, ModelMemory& memory);
 
-// The checkpoint of training.resume_from_checkpoint (auto: the newest of output_dir); empty: none is asked for.
+// The checkpoint of training.resume_from_checkpoint; empty: none is asked for. As in training, `auto` is the newest of
+// output_dir, and empty where that has none. Throws Error(kBadInput).
 std::filesystem::path resume_checkpoint(const RunConfig& config);
+
+// Throws Error(kBadInput) unless the model's tokens are those of the byte tokenizer.
+void require_promptable(const RunSetup& setup);
+// Throws Error(kBadInput) unless the prompt and at least one and all of max_new_tokens fit max_position_embeddings.
+void require_positions(const RunSetup& setup, const std::string& prompt);
+
+// The plan under which continue_text() continues `prompt`: fewer than max_new_tokens where the model's positions end.
+// Throws Error(kBadInput) where the prompt alone takes them all.
+RunPlan sample_plan(const RunSetup& setup, const std::string& prompt);
 
 // The continuation of `text` by an engine made for it; the byte tokenizer. Returns new text only.
 std::string continue_text(const RunSetup& setup, ModelMemory& memory, const std::string& text);

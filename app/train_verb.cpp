@@ -6,7 +6,7 @@
 namespace penstock {
 
 ExitCode run_train(const VerbArguments& arguments) {
-  const RunConfig config = load_verb_config(arguments.config, arguments.overrides);
+  const RunConfig config = load_verb_config(arguments.config, arguments.overrides, DataNeed::kRequired);
   TrainingRun run(config, arguments.config, arguments.program);
   watch_stop_signals();
   return run.run();

@@ -5,37 +5,39 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
-#include <optional>
+#include <string>
 
 #include "app/evaluation.h"
 #include "app/metrics_log.h"
 #include "app/progress.h"
-#include "app/run_directory.h"
-#include "app/run_setup.h"
+#include "app/run_start.h"
 #include "core/error.h"
 #include "data/loader.h"
-#include "data/training_stream.h"
 
 namespace penstock {
 
 class TrainingRun {
  public:
-  // Checks everything that can be checked before a file is written: memory, data, target directory. `config_path`
-  // names a new run's directory; `program` is how the user called us, for commands to copy.
+  // Checks everything that can be checked before a file is written: memory, data, target directory, the checkpoint's
+  // manifest. `config_path` names a new run's directory; `program` is how the user called us, for commands to copy.
   TrainingRun(const RunConfig& config, const std::filesystem::path& config_path, const std::string& program);
 
-  // Trains to the end, or to a stop signal (kSaved). Throws Error; the run directory then holds what was durable.
+  // Trains to the end, or to a stop signal (kSaved). Throws Error; the run directory then holds what was durable, and
+  // if the run had begun, its closing line is printed.
   ExitCode run();
 
  private:
+  void check_resume();
   void open();
   void load_state();
+  ExitCode train();
   void print_opening() const;
   void train_one();
   void evaluate_now();
   void save();
   bool save_is_due(int64_t epoch_before) const;
   void finish();
+  void export_and_sample();
   void print_closing(const std::string& reason) const;
 
   std::string program_;
@@ -43,6 +45,8 @@ class TrainingRun {
   RunPlan plan_;
   RunChoice choice_;
   Dataset dataset_;
+  std::shared_ptr<TrainingStream> stream_;  // of the cursor's position until the loader has it
+  DataIdentity data_;
   int64_t total_steps_;
   std::filesystem::path directory_;
   std::unique_ptr<ModelMemory> memory_;
@@ -53,12 +57,13 @@ class TrainingRun {
   std::unique_ptr<MetricsLog> metrics_;
   std::unique_ptr<Progress> progress_;
   DataCursor cursor_;              // of the last finished step
-  std::filesystem::path durable_;  // the newest checkpoint of this run
+  std::filesystem::path durable_;  // the newest checkpoint in this run's directory
   int64_t last_step_ = 0;
-  int64_t saved_step_ = -1;
+  int64_t first_step_ = 0;   // finished before this process
+  int64_t saved_step_ = -1;  // of durable_
   int64_t evaluated_step_ = -1;
-  int64_t tokens_ = 0;         // of this process
-  double step_seconds_ = 0;    // spent in steps, data included
+  int64_t tokens_ = 0;       // of this process
+  double step_seconds_ = 0;  // spent in steps, data included
   std::chrono::steady_clock::time_point start_;
 };
 

@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -154,6 +155,26 @@ def describe_machine():
             "simd": [flag for flag in SIMD_FLAGS if flag in flags]}
 
 
+def busy_seconds():
+    """CPU seconds since the start: of the whole machine, and of this program's children."""
+    with open("/proc/stat", encoding="utf-8") as file:
+        user, nice, system, _, _, irq, softirq, steal = [int(ticks) for ticks in file.readline().split()[1:9]]
+    machine = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return machine, children.ru_utime + children.ru_stime
+
+
+def measure_watched(measure, *parameters):
+    """Adds the cores that others kept busy meanwhile: what makes a measurement doubtful."""
+    machine_before, children_before = busy_seconds()
+    begin = time.perf_counter()
+    result = measure(*parameters)
+    seconds = time.perf_counter() - begin
+    machine, children = busy_seconds()
+    others = (machine - machine_before) - (children - children_before)
+    return {**result, "cores_of_others": round(max(0.0, others / seconds), 2)}
+
+
 def measure_all(arguments):
     sides = {"penstock": measure_penstock, "transformers": measure_transformers}
     measurements = []
@@ -164,13 +185,12 @@ def measure_all(arguments):
         for repeat in range(arguments.repeats):
             for dtype in arguments.dtypes:
                 for side, measure in sides.items():
-                    # Load of others just before: it is what makes a measurement doubtful.
-                    load = round(os.getloadavg()[0], 2)
-                    result = measure(arguments, dtype, rows, folder)
-                    measurements.append({"side": side, "dtype": dtype, "repeat": repeat, "load": load, **result})
+                    result = measure_watched(measure, arguments, dtype, rows, folder)
+                    measurements.append({"side": side, "dtype": dtype, "repeat": repeat, **result})
                     print(f"  {repeat + 1}/{arguments.repeats} {dtype:9} {side:13}"
                           f"{result['tokens_per_second']:8.0f} tokens/s   loss {result['first_loss']:.3f} -> "
-                          f"{result['last_loss']:.3f}   load before {load:.2f}", flush=True)
+                          f"{result['last_loss']:.3f}   others kept {result['cores_of_others']:.2f} cores busy",
+                          flush=True)
     return measurements
 
 

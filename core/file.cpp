@@ -20,10 +20,13 @@ namespace penstock {
 namespace {
 
 [[noreturn]] void throw_io(const char* action, const std::string& path, int code) {
-  // A wrong path is the user's input; everything else is the environment.
-  const bool is_bad_path = code == ENOENT || code == ENOTDIR || code == EISDIR;
-  throw Error(is_bad_path ? ExitCode::kBadInput : ExitCode::kIo,
-              fmt::format("{}: cannot {}: {}", path, action, std::strerror(code)));
+  throw Error(ExitCode::kIo, fmt::format("{}: cannot {}: {}", path, action, std::strerror(code)));
+}
+
+// A wrong path to read from is the user's input; everything else is the environment.
+[[noreturn]] void throw_unreadable(const std::string& path, int code) {
+  if (code != ENOENT && code != ENOTDIR) throw_io("open", path, code);
+  throw Error(ExitCode::kBadInput, fmt::format("{}: cannot open: {}", path, std::strerror(code)));
 }
 
 // Linux moves at most this many bytes in one call.
@@ -34,7 +37,7 @@ constexpr size_t kMaxCallBytes = size_t{1} << 30;
 InputFile::InputFile(std::string path) : path_(std::move(path)) {
   // O_NONBLOCK: opening a pipe by mistake must not hang.
   descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor_ < 0) throw_io("open", path_, errno);
+  if (descriptor_ < 0) throw_unreadable(path_, errno);
   struct stat status = {};
   const bool known = ::fstat(descriptor_, &status) == 0;
   if (known && S_ISREG(status.st_mode)) {

@@ -35,6 +35,7 @@ class InputFile {
 std::string read_text_file(const std::string& path, uint64_t max_bytes);
 
 // Writes to "<path>.tmp"; commit() makes the bytes durable and gives them their name. Without commit() nothing stays.
+// Every failure is Error(kIo), a folder that is not there included.
 class OutputFile {
  public:
   explicit OutputFile(std::string path);

@@ -61,5 +61,8 @@ float clip_factor(double norm, double max_norm);
 // Master weights in fp32, one tensor: from the planes, and into them (moments are zeroed by `write_master`).
 void read_master(const LayerStateView& layer, const TensorPlace& tensor, std::span<float> master);
 void write_master(const LayerStateView& layer, const TensorPlace& tensor, std::span<const float> master);
+// A part of a tensor, from `first_element` on; moments of that part are zeroed. CHECKs that it lies in the tensor.
+void write_master(const LayerStateView& layer, const TensorPlace& tensor, uint64_t first_element,
+                  std::span<const float> master);
 
 }  // namespace penstock

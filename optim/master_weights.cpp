@@ -7,8 +7,9 @@
 namespace penstock {
 namespace {
 
-void check_place(const LayerStateView& layer, const TensorPlace& tensor, size_t master_count) {
-  CHECK_EQ(master_count, tensor.element_count);
+void check_place(const LayerStateView& layer, const TensorPlace& tensor, uint64_t first_element, uint64_t count) {
+  CHECK_LE(first_element, tensor.element_count);
+  CHECK_LE(count, tensor.element_count - first_element);
   CHECK_LE(tensor.offset + tensor.element_count, layer.layout->slab_elements());
 }
 
@@ -16,7 +17,8 @@ void check_place(const LayerStateView& layer, const TensorPlace& tensor, size_t 
 
 void read_master(const LayerStateView& layer, const TensorPlace& tensor, std::span<float> master) {
   const StatePlanes planes = state_planes(layer);
-  check_place(layer, tensor, master.size());
+  CHECK_EQ(master.size(), tensor.element_count);
+  check_place(layer, tensor, 0, master.size());
   if (layer.format == StateFormat::kFloat32) {
     std::copy_n(planes.master + tensor.offset, master.size(), master.begin());
     return;
@@ -27,18 +29,25 @@ void read_master(const LayerStateView& layer, const TensorPlace& tensor, std::sp
 }
 
 void write_master(const LayerStateView& layer, const TensorPlace& tensor, std::span<const float> master) {
+  CHECK_EQ(master.size(), tensor.element_count);
+  write_master(layer, tensor, 0, master);
+}
+
+void write_master(const LayerStateView& layer, const TensorPlace& tensor, uint64_t first_element,
+                  std::span<const float> master) {
   const StatePlanes planes = state_planes(layer);
-  check_place(layer, tensor, master.size());
-  std::fill_n(planes.m + tensor.offset, master.size(), 0.0f);
-  std::fill_n(planes.v + tensor.offset, master.size(), 0.0f);
+  check_place(layer, tensor, first_element, master.size());
+  const uint64_t first = tensor.offset + first_element;
+  std::fill_n(planes.m + first, master.size(), 0.0f);
+  std::fill_n(planes.v + first, master.size(), 0.0f);
   if (layer.format == StateFormat::kFloat32) {
-    std::copy(master.begin(), master.end(), planes.master + tensor.offset);
+    std::copy(master.begin(), master.end(), planes.master + first);
     return;
   }
   for (size_t i = 0; i < master.size(); ++i) {
     const MasterHalves halves = split_master(master[i]);
-    planes.hi[tensor.offset + i] = halves.hi;
-    planes.lo[tensor.offset + i] = halves.lo;
+    planes.hi[first + i] = halves.hi;
+    planes.lo[first + i] = halves.lo;
   }
 }
 

@@ -5,7 +5,9 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -16,10 +18,12 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-constexpr int kFormatVersion = 1;
+constexpr int kFormatVersion = 2;
 constexpr uint64_t kMaxManifestBytes = 16 * kMiB;
-constexpr const char* kPrefix = "checkpoint-";
-constexpr const char* kPartialMark = ".partial";
+constexpr std::string_view kPrefix = "checkpoint-";
+constexpr std::string_view kPartialMark = ".partial";    // being written
+constexpr std::string_view kReplacedMark = ".replaced";  // another has taken its name
+constexpr const char* kManifestName = "manifest.json";
 
 std::string layer_file_name(int layer) { return fmt::format("layer-{:04}.bin", layer); }
 
@@ -31,53 +35,86 @@ uint64_t checksum(std::span<const std::byte> bytes) { return XXH3_64bits(bytes.d
 
 json layer_entry(const ModelMemory& memory, int layer) {
   const LayerStateView view = memory.layer(layer);
-  return {{"file", layer_file_name(layer)},
-          {"layout_hash", view.layout->hash()},
-          {"wire_bytes", view.wire.size()},
-          {"state_bytes", view.state.size()},
-          {"wire_checksum", checksum(view.wire)},
-          {"state_checksum", checksum(view.state)}};
+  return {{"file", layer_file_name(layer)},       {"layout_hash", view.layout->hash()},
+          {"wire_bytes", view.wire.size()},       {"state_bytes", view.state.size()},
+          {"wire_checksum", checksum(view.wire)}, {"state_checksum", checksum(view.state)}};
+}
+
+// Of the manifest without its own checksum. Keys are sorted, so equal content is equal text.
+uint64_t content_checksum(json manifest) {
+  manifest.erase("checksum");
+  const std::string text = manifest.dump();
+  return checksum(std::as_bytes(std::span(text)));
 }
 
 json manifest(const ModelMemory& memory, const CheckpointState& state) {
   json layers = json::array();
   for (int layer = 0; layer < memory.layer_count(); ++layer) layers.push_back(layer_entry(memory, layer));
-  return {{"format_version", kFormatVersion},
-          {"step", state.progress.step},
-          {"update_count", state.progress.update_count},
-          {"cursor", {{"epoch", state.cursor.epoch}, {"row", state.cursor.row}}},
-          {"state_format", state_format_name(memory.format())},
-          {"compute_dtype", state.compute_dtype},
-          {"compute_threads", state.compute_threads},
-          {"seed", state.seed},
-          {"layers", layers}};
+  const DataIdentity& data = state.data;
+  json made = {{"format_version", kFormatVersion},
+               {"step", state.progress.step},
+               {"update_count", state.progress.update_count},
+               {"cursor", {{"epoch", state.cursor.epoch}, {"row", state.cursor.row}}},
+               {"data",
+                {{"seed", data.seed},
+                 {"max_seq_len", data.max_seq_len},
+                 {"packing", data.packing},
+                 {"documents", data.documents},
+                 {"first_epoch_rows", data.first_epoch_rows}}},
+               {"state_format", state_format_name(memory.format())},
+               {"compute_dtype", state.compute_dtype},
+               {"compute_threads", state.compute_threads},
+               {"layers", layers}};
+  made["checksum"] = content_checksum(made);
+  return made;
 }
 
-json read_manifest(const fs::path& checkpoint) {
-  const fs::path path = checkpoint / "manifest.json";
-  json parsed = json::parse(read_text_file(path.string(), kMaxManifestBytes), nullptr, false);
-  if (parsed.is_discarded() || !parsed.is_object()) bad(path, "is not JSON; use another checkpoint");
-  if (parsed.value("format_version", 0) != kFormatVersion) {
-    bad(path, fmt::format("has format_version {}, this program reads {}", parsed.value("format_version", 0), kFormatVersion));
+// Runs `parse` on the checkpoint's manifest; what is missing in it or of the wrong type is a bad input.
+template <typename Parse>
+auto with_manifest(const fs::path& checkpoint, Parse parse) {
+  const fs::path path = checkpoint / kManifestName;
+  const std::string text = read_text_file(path.string(), kMaxManifestBytes);
+  const json manifest = json::parse(text, nullptr, false);
+  if (!manifest.is_object()) bad(path, "is not a JSON object; use another checkpoint");
+  try {
+    const int64_t version = manifest.at("format_version");
+    if (version != kFormatVersion) {
+      bad(path, fmt::format("has format_version {}, this program reads {}", version, kFormatVersion));
+    }
+    if (manifest.at("checksum").get<uint64_t>() != content_checksum(manifest)) {
+      bad(path, "its checksum differs from its content: the file is damaged; use another checkpoint");
+    }
+    return parse(manifest);
+  } catch (const json::exception& error) {
+    bad(path, fmt::format("cannot be understood ({}); use another checkpoint", error.what()));
   }
-  return parsed;
 }
 
 CheckpointState state_of(const json& manifest, const fs::path& checkpoint) {
-  try {
-    const json& cursor = manifest.at("cursor");
-    return {.progress = {manifest.at("step"), manifest.at("update_count")},
-            .cursor = {cursor.at("epoch"), cursor.at("row")},
-            .compute_dtype = manifest.at("compute_dtype"),
-            .compute_threads = manifest.at("compute_threads"),
-            .seed = manifest.at("seed")};
-  } catch (const json::exception& error) {
-    bad(checkpoint / "manifest.json", std::string("is incomplete: ") + error.what());
-  }
+  const json& cursor = manifest.at("cursor");
+  const json& data = manifest.at("data");
+  const CheckpointState state = {.progress = {manifest.at("step"), manifest.at("update_count")},
+                                 .cursor = {cursor.at("epoch"), cursor.at("row")},
+                                 .data = {.seed = data.at("seed"),
+                                          .max_seq_len = data.at("max_seq_len"),
+                                          .packing = data.at("packing"),
+                                          .documents = data.at("documents"),
+                                          .first_epoch_rows = data.at("first_epoch_rows")},
+                                 .compute_dtype = manifest.at("compute_dtype"),
+                                 .compute_threads = manifest.at("compute_threads")};
+  const TrainerProgress& progress = state.progress;
+  const bool possible = progress.step >= progress.update_count && progress.update_count >= 0 &&
+                        state.cursor.epoch >= 0 && state.cursor.row >= 0;
+  if (possible) return state;
+  bad(checkpoint / kManifestName,
+      fmt::format("no run can be at step {} with {} updates and the data cursor at epoch {}, row {}; use another "
+                  "checkpoint",
+                  progress.step, progress.update_count, state.cursor.epoch, state.cursor.row));
 }
 
 // Fills `to` from the file and compares with the manifest's checksum.
-void load_part(const fs::path& path, const InputFile& file, uint64_t offset, std::span<std::byte> to, uint64_t expected) {
+void load_part(const fs::path& path, const InputFile& file, uint64_t offset, std::span<std::byte> to,
+               uint64_t expected) {
   file.read(offset, to);
   if (checksum(to) == expected) return;
   bad(path, "checksum differs from the manifest's: the file is damaged; use another checkpoint");
@@ -97,37 +134,72 @@ void load_layer(const fs::path& path, const json& entry, const LayerStateView& v
   load_part(path, file, wire_bytes, view.state, entry.at("state_checksum"));
 }
 
-// -1: not a checkpoint's name.
-int64_t step_of(const fs::path& folder) {
-  const std::string name = folder.filename().string();
-  if (!name.starts_with(kPrefix)) return -1;
-  const std::string digits = name.substr(std::string(kPrefix).size());
-  if (digits.empty() || digits.size() > 18 || !std::all_of(digits.begin(), digits.end(), ::isdigit)) return -1;
-  return std::stoll(digits);
+void load_layers(const json& manifest, const fs::path& checkpoint, ModelMemory& memory) {
+  const fs::path path = checkpoint / kManifestName;
+  const std::string format = manifest.at("state_format");
+  if (format != state_format_name(memory.format())) {
+    bad(path, fmt::format("was saved with optimizer.state_format {}, the configuration asks for {}", format,
+                          state_format_name(memory.format())));
+  }
+  const json& layers = manifest.at("layers");
+  if (layers.size() != static_cast<size_t>(memory.layer_count())) {
+    bad(path, fmt::format("has {} layers, the configuration's model {}", layers.size(), memory.layer_count()));
+  }
+  for (int layer = 0; layer < memory.layer_count(); ++layer) {
+    load_layer(checkpoint / layer_file_name(layer), layers.at(static_cast<size_t>(layer)), memory.layer(layer));
+  }
+}
+
+void write_folder(const fs::path& folder, const ModelMemory& memory, const CheckpointState& state) {
+  for (int layer = 0; layer < memory.layer_count(); ++layer) {
+    OutputFile file((folder / layer_file_name(layer)).string());
+    file.write(memory.layer(layer).wire);
+    file.write(memory.layer(layer).state);
+    file.commit();
+  }
+  write_text_file((folder / kManifestName).string(), manifest(memory, state).dump(1) + "\n");
+  sync_directory(folder.string());
+}
+
+fs::path marked(const fs::path& folder, std::string_view mark) { return folder.string() + std::string(mark); }
+
+// Gives `folder` its final name. An old folder of that name steps aside first and goes last.
+void take_name(const fs::path& folder, const fs::path& name) {
+  const fs::path aside = marked(name, kReplacedMark);
+  const bool replaces = fs::exists(name);
+  if (replaces) {
+    fs::remove_all(aside);
+    fs::rename(name, aside);
+  }
+  std::error_code error;
+  fs::rename(folder, name, error);
+  if (error) {
+    if (replaces) fs::rename(aside, name);
+    throw fs::filesystem_error("rename", folder, name, error);
+  }
+  sync_directory(name.parent_path().empty() ? "." : name.parent_path().string());
+  if (replaces) fs::remove_all(aside, error);
+}
+
+// The manifest goes first: what a crash leaves of the folder is no checkpoint.
+void remove_checkpoint(const fs::path& folder, std::error_code& error) {
+  fs::remove(folder / kManifestName, error);
+  if (!error) fs::remove_all(folder, error);
 }
 
 }  // namespace
 
 fs::path save_checkpoint(const fs::path& run_directory, const ModelMemory& memory, const CheckpointState& state) {
-  const fs::path final_path = run_directory / (kPrefix + std::to_string(state.progress.step));
-  const fs::path partial = final_path.string() + kPartialMark;
+  const fs::path final_path = run_directory / fmt::format("{}{}", kPrefix, state.progress.step);
+  const fs::path partial = marked(final_path, kPartialMark);
   std::error_code error;
   fs::remove_all(partial, error);
   if (!fs::create_directory(partial, error)) {
     throw Error(ExitCode::kIo, fmt::format("cannot create {}: {}", partial.string(), error.message()));
   }
   try {
-    for (int layer = 0; layer < memory.layer_count(); ++layer) {
-      OutputFile file((partial / layer_file_name(layer)).string());
-      file.write(memory.layer(layer).wire);
-      file.write(memory.layer(layer).state);
-      file.commit();
-    }
-    write_text_file((partial / "manifest.json").string(), manifest(memory, state).dump(1) + "\n");
-    sync_directory(partial.string());
-    fs::remove_all(final_path);
-    fs::rename(partial, final_path);
-    sync_directory(run_directory.string());
+    write_folder(partial, memory, state);
+    take_name(partial, final_path);
   } catch (const fs::filesystem_error& failure) {
     fs::remove_all(partial, error);
     throw Error(ExitCode::kIo, failure.what());
@@ -139,51 +211,77 @@ fs::path save_checkpoint(const fs::path& run_directory, const ModelMemory& memor
 }
 
 CheckpointState read_checkpoint_state(const fs::path& checkpoint) {
-  return state_of(read_manifest(checkpoint), checkpoint);
+  return with_manifest(checkpoint, [&](const json& manifest) { return state_of(manifest, checkpoint); });
 }
 
 CheckpointState load_checkpoint(const fs::path& checkpoint, ModelMemory& memory) {
-  const json parsed = read_manifest(checkpoint);
-  const fs::path path = checkpoint / "manifest.json";
-  try {
-    const std::string format = parsed.at("state_format");
-    if (format != state_format_name(memory.format())) {
-      bad(path, fmt::format("was saved with optimizer.state_format {}, the configuration asks for {}", format,
-                            state_format_name(memory.format())));
-    }
-    const json& layers = parsed.at("layers");
-    if (layers.size() != static_cast<size_t>(memory.layer_count())) {
-      bad(path, fmt::format("has {} layers, the configuration's model {}", layers.size(), memory.layer_count()));
-    }
-    for (int layer = 0; layer < memory.layer_count(); ++layer) {
-      load_layer(checkpoint / layer_file_name(layer), layers.at(static_cast<size_t>(layer)), memory.layer(layer));
-    }
-  } catch (const json::exception& error) {
-    bad(path, std::string("is incomplete: ") + error.what());
-  }
-  return state_of(parsed, checkpoint);
+  return with_manifest(checkpoint, [&](const json& manifest) {
+    const CheckpointState state = state_of(manifest, checkpoint);
+    load_layers(manifest, checkpoint, memory);
+    return state;
+  });
 }
 
-std::vector<fs::path> list_checkpoints(const fs::path& run_directory) {
+std::optional<int64_t> checkpoint_step(const fs::path& folder) {
+  const std::string name = folder.filename().string();
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  const std::string_view digits = std::string_view(name).substr(kPrefix.size());
+  int64_t step = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
+  const bool canonical = digits == std::to_string(step);  // no leading zeros, nothing behind the number
+  if (error != std::errc{} || !canonical || step < 0) return std::nullopt;
+  return step;
+}
+
+bool is_checkpoint(const fs::path& folder) {
+  std::error_code ignored;
+  return checkpoint_step(folder) && fs::exists(folder / kManifestName, ignored);
+}
+
+std::vector<fs::path> checkpoint_folders(const fs::path& run_directory) {
   std::vector<fs::path> found;
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(run_directory, error)) {
-    if (step_of(entry.path()) >= 0 && fs::exists(entry.path() / "manifest.json", error)) found.push_back(entry.path());
+    std::error_code ignored;
+    if (checkpoint_step(entry.path()) && entry.is_directory(ignored)) found.push_back(entry.path());
   }
-  std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) { return step_of(a) < step_of(b); });
+  std::sort(found.begin(), found.end(),
+            [](const fs::path& a, const fs::path& b) { return checkpoint_step(a) < checkpoint_step(b); });
   return found;
 }
 
-void remove_old_checkpoints(const fs::path& run_directory, int64_t limit) {
+std::vector<fs::path> list_checkpoints(const fs::path& run_directory) {
+  std::vector<fs::path> found = checkpoint_folders(run_directory);
+  std::erase_if(found, [](const fs::path& folder) { return !is_checkpoint(folder); });
+  return found;
+}
+
+void remove_old_checkpoints(const fs::path& run_directory, int64_t limit, const fs::path& written) {
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(run_directory, error)) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with(kPrefix) && name.ends_with(kPartialMark)) fs::remove_all(entry.path(), error);
+    const bool left_over = name.ends_with(kPartialMark) || name.ends_with(kReplacedMark);
+    if (name.starts_with(kPrefix) && left_over) fs::remove_all(entry.path(), error);
   }
   if (limit <= 0) return;
-  std::vector<fs::path> checkpoints = list_checkpoints(run_directory);
+  const std::vector<fs::path> checkpoints = list_checkpoints(run_directory);
   const int64_t surplus = static_cast<int64_t>(checkpoints.size()) - limit;
-  for (int64_t i = 0; i < surplus; ++i) fs::remove_all(checkpoints[static_cast<size_t>(i)], error);
+  for (int64_t i = 0; i < surplus; ++i) {
+    const fs::path& oldest = checkpoints[static_cast<size_t>(i)];
+    if (oldest.filename() != written.filename()) remove_checkpoint(oldest, error);
+  }
+}
+
+int remove_checkpoints_after(const fs::path& run_directory, int64_t step) {
+  const std::vector<fs::path> folders = checkpoint_folders(run_directory);
+  int removed = 0;
+  for (auto folder = folders.rbegin(); folder != folders.rend() && *checkpoint_step(*folder) > step; ++folder) {
+    std::error_code error;
+    remove_checkpoint(*folder, error);
+    if (error) throw Error(ExitCode::kIo, fmt::format("cannot remove {}: {}", folder->string(), error.message()));
+    ++removed;
+  }
+  return removed;
 }
 
 }  // namespace penstock

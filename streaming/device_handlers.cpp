@@ -40,9 +40,10 @@ void fetch(const DeviceWork& work, OpContext& context) {
 
 void offload(OpContext& context) {
   const BufferKind staging = declared(context, Mode::kRead, BufferKind::kWireStaging, BufferKind::kHeadWireStaging);
-  const BufferKind source = context.declares(staging, Mode::kRead)
-                                ? staging
-                                : declared(context, Mode::kRead, BufferKind::kGradientSlot, BufferKind::kHeadGradientSlot);
+  const BufferKind source =
+      context.declares(staging, Mode::kRead)
+          ? staging
+          : declared(context, Mode::kRead, BufferKind::kGradientSlot, BufferKind::kHeadGradientSlot);
   const std::span<const std::byte> from = context.read(source);
   context.copy(context.write(BufferKind::kHostGradient).first(from.size()), from);
 }
@@ -78,9 +79,8 @@ void loss(const DeviceWork& work, OpContext& context) {
   const auto workspace = context.write(BufferKind::kWorkspace);
   const BatchView batch = batch_view(micro_batch(work, context));
   Decoder* decoder = work.decoder;
-  launch_compute(
-      context, work.temporaries,
-      [=] { decoder->loss(weights, input, d_input, gradient, m > 0, scale, sum, workspace, batch); });
+  launch_compute(context, work.temporaries,
+                 [=] { decoder->loss(weights, input, d_input, gradient, m > 0, scale, sum, workspace, batch); });
 }
 
 void backward(const DeviceWork& work, OpContext& context) {
@@ -116,9 +116,8 @@ void pack(const DeviceWork& work, OpContext& context) {
   const auto to = context.write(staging);
   CHECK_EQ(from.size(), to.size() * 2);
   const auto count = static_cast<int64_t>(from.size() / sizeof(float));
-  launch_compute(context, work.temporaries, [=] {
-    cast_elements(DType::kFloat32, from.data(), DType::kBFloat16, to.data(), count);
-  });
+  launch_compute(context, work.temporaries,
+                 [=] { cast_elements(DType::kFloat32, from.data(), DType::kBFloat16, to.data(), count); });
 }
 
 void sleep_until_precisely(std::chrono::steady_clock::time_point end) {

@@ -20,8 +20,10 @@ std::vector<std::vector<BufferIndex>> slots_released_after(const Schedule& sched
   for (size_t index = 0; index < schedule.ops().size(); ++index) {
     for (const Access& access : schedule.ops()[index].accesses) {
       if (!is_weight_slot(schedule.buffers()[access.buffer].kind)) continue;
-      if (access.mode == Mode::kWrite) release(access.buffer);
-      else last_reader[access.buffer] = static_cast<int64_t>(index);
+      if (access.mode == Mode::kWrite)
+        release(access.buffer);
+      else
+        last_reader[access.buffer] = static_cast<int64_t>(index);
     }
   }
   for (BufferIndex slot = 0; slot < schedule.buffers().size(); ++slot) release(slot);
@@ -113,8 +115,10 @@ bool Executor::wait_for_producers(const Op& op) {
     // A host op is done when its ticket is out; a device op has only been enqueued.
     if (schedule_->ops()[producer].lane == LaneKind::kHost) continue;
     const Event& event = *events_[step_ % 2][producer];
-    if (op.lane == LaneKind::kHost) device_.synchronize(event);
-    else device_.wait(op.lane, event);
+    if (op.lane == LaneKind::kHost)
+      device_.synchronize(event);
+    else
+      device_.wait(op.lane, event);
   }
   return !tickets_.failed();
 }

@@ -35,9 +35,11 @@ void block(const GenerationWork& work, OpContext& context) {
   const BatchView batch = work.inputs->batch;
   Decoder* decoder = work.decoder;
   if (context.op().kind == OpKind::kPrefill) {
-    launch_compute(context, work.temporaries, [=] { decoder->prefill(weights, input, output, cache, workspace, batch); });
+    launch_compute(context, work.temporaries,
+                   [=] { decoder->prefill(weights, input, output, cache, workspace, batch); });
   } else {
-    launch_compute(context, work.temporaries, [=] { decoder->decode(weights, input, output, cache, workspace, batch); });
+    launch_compute(context, work.temporaries,
+                   [=] { decoder->decode(weights, input, output, cache, workspace, batch); });
   }
 }
 
@@ -51,7 +53,8 @@ void logits(const GenerationWork& work, OpContext& context) {
   const BatchView batch = work.inputs->batch;
   const std::span<const int32_t> last_positions = work.inputs->last_positions;
   Decoder* decoder = work.decoder;
-  launch_compute(context, work.temporaries, [=] { decoder->logits(weights, input, last_positions, output, workspace, batch); });
+  launch_compute(context, work.temporaries,
+                 [=] { decoder->logits(weights, input, last_positions, output, workspace, batch); });
 }
 
 void sample(const GenerationWork& work, OpContext& context) {

@@ -19,8 +19,8 @@ struct GenerationInputs {
   std::span<const int32_t> last_positions;  // [rows] position whose logits are wanted, in [0, T) of this step
   // Called on the host lane with fp32 logits [rows, vocab]; writes the next token of every row.
   std::function<void(std::span<const float> logits, std::span<int32_t> next_tokens)> sample;
-  BatchView batch;                          // of this step: length T for prefill, 1 for decode
-  std::span<const int32_t> tokens;          // prefill only: decode embeds the tokens sampled before
+  BatchView batch;                  // of this step: length T for prefill, 1 for decode
+  std::span<const int32_t> tokens;  // prefill only: decode embeds the tokens sampled before
 };
 
 struct GenerationWork {

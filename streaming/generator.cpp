@@ -21,7 +21,10 @@ class Rows {
   }
 
   GenerationInputs prefill_inputs() {
-    return inputs({.rows = shape_.rows, .length = shape_.length, .positions = positions_, .targets = {},
+    return inputs({.rows = shape_.rows,
+                   .length = shape_.length,
+                   .positions = positions_,
+                   .targets = {},
                    .segment_starts = segment_starts_});
   }
 
@@ -32,8 +35,8 @@ class Rows {
     segment_starts_.resize(count + 1);
     for (size_t row = 0; row <= count; ++row) segment_starts_[row] = static_cast<int32_t>(row);
     positions_ = cache_lengths_;
-    return inputs({.rows = shape_.rows, .length = 1, .positions = positions_, .targets = {},
-                   .segment_starts = segment_starts_});
+    return inputs(
+        {.rows = shape_.rows, .length = 1, .positions = positions_, .targets = {}, .segment_starts = segment_starts_});
   }
 
   // The cache has grown by the prompts, or by one token a row.
@@ -47,7 +50,9 @@ class Rows {
     for (int32_t& length : cache_lengths_) ++length;
     ++draws_;
   }
-  bool all_ended() const { return std::all_of(ended_.begin(), ended_.end(), [](bool ended) { return ended; }); }
+  bool all_ended() const {
+    return std::all_of(ended_.begin(), ended_.end(), [](bool ended) { return ended; });
+  }
 
   void sample(std::span<const float> logits, std::span<int32_t> next_tokens) {
     const size_t vocab = static_cast<size_t>(shape_.model.vocab_size);
@@ -77,7 +82,8 @@ class Rows {
     const int64_t length = static_cast<int64_t>(prompt.size());
     CHECK(length >= 1 && length <= shape_.length);
     segment_starts_.push_back(static_cast<int32_t>(tokens_.size()));
-    if (length < shape_.length) segment_starts_.push_back(static_cast<int32_t>(tokens_.size()) + static_cast<int32_t>(length));
+    if (length < shape_.length)
+      segment_starts_.push_back(static_cast<int32_t>(tokens_.size()) + static_cast<int32_t>(length));
     for (int64_t i = 0; i < shape_.length; ++i) {
       tokens_.push_back(i < length ? prompt[static_cast<size_t>(i)] : 0);
       positions_.push_back(static_cast<int32_t>(i));

@@ -72,8 +72,8 @@ class HostWork {
   void scatter_embed(OpContext& context) {
     std::vector<RowGradients> parts;
     for (size_t m = 0; m < inputs_.micro_batches.size(); ++m) {
-      parts.push_back({inputs_.micro_batches[m].tokens,
-                       context.read(BufferKind::kEmbedGradientStaging, 0, static_cast<int>(m))});
+      parts.push_back(
+          {inputs_.micro_batches[m].tokens, context.read(BufferKind::kEmbedGradientStaging, 0, static_cast<int>(m))});
     }
     std::span<std::byte> gradient = context.write(BufferKind::kHostGradient);
     scatter_rows(parts, shape_.compute, shape_.model.hidden_size, gradient.first(touched_rows_offset(shape_)),

@@ -31,8 +31,8 @@ ModelMemory::ModelMemory(const ModelConfig& config, StateFormat format, const Bu
   });
   arena_ = std::make_unique<Arena>("host weights and optimizer state", total_bytes);
   for (const Buffer& buffer : wanted) {
-    places_.push_back({buffer.kind, buffer.index, arena_->allocate(align_up(buffer.bytes, kPageBytes), kPageBytes)
-                                                      .first(buffer.bytes)});
+    places_.push_back({buffer.kind, buffer.index,
+                       arena_->allocate(align_up(buffer.bytes, kPageBytes), kPageBytes).first(buffer.bytes)});
   }
   arena_->seal();
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "core/bf16.h"
 #include "core/check.h"
@@ -26,10 +27,22 @@ void write_wire(const LayerStateView& view, const TensorPlace& place, uint64_t f
   for (size_t i = 0; i < values.size(); ++i) wire[i] = split_master(values[i]).hi;
 }
 
-void store(const LayerStateView& view, const TensorPlace& place, std::span<const float> values) {
-  if (has_state(view)) write_master(view, place, values);
-  else write_wire(view, place, 0, values);
+// Values of a part of a tensor, from `first` on.
+using ValueSource = std::function<void(uint64_t first, std::span<float> values)>;
+
+// Chunk `chunk` of a tensor, into wire weights and state. Never a whole tensor: an embedding of 1 GiB would need as
+// much again beside the memory that was planned.
+void store_chunk(const LayerStateView& view, const TensorPlace& place, uint64_t chunk, const ValueSource& source) {
+  const uint64_t first = chunk * kChunkElements;
+  std::vector<float> values(std::min(kChunkElements, place.element_count - first));
+  source(first, values);
+  if (has_state(view))
+    write_master(view, place, first, values);
+  else
+    write_wire(view, place, first, values);
 }
+
+uint64_t chunk_count(const TensorPlace& place) { return (place.element_count + kChunkElements - 1) / kChunkElements; }
 
 // The bytes of elements [first, first + count) in `dtype`; `count` is out.size() over the element's size.
 void read_elements(const LayerStateView& view, const TensorPlace& place, DType dtype, uint64_t first,
@@ -62,14 +75,11 @@ void initialize_weights(ModelMemory& memory, uint64_t seed, WorkerTeam& team) {
   for (int layer = 0; layer < memory.layer_count(); ++layer) {
     const LayerStateView view = memory.layer(layer);
     for (const TensorPlace& place : view.layout->tensors()) {
-      std::vector<float> values(place.element_count);
-      const uint64_t chunks = (place.element_count + kChunkElements - 1) / kChunkElements;
-      team.run(static_cast<int64_t>(chunks), [&](int64_t chunk) {
-        const uint64_t first = static_cast<uint64_t>(chunk) * kChunkElements;
-        const uint64_t count = std::min(kChunkElements, place.element_count - first);
-        init_tensor(place, memory.config(), seed, tensor_index, first, std::span(values).subspan(first, count));
+      team.run(static_cast<int64_t>(chunk_count(place)), [&](int64_t chunk) {
+        store_chunk(view, place, static_cast<uint64_t>(chunk), [&](uint64_t first, std::span<float> values) {
+          init_tensor(place, memory.config(), seed, tensor_index, first, values);
+        });
       });
-      store(view, place, values);
       ++tensor_index;
     }
   }
@@ -80,9 +90,10 @@ void load_weights(ModelMemory& memory, const std::string& folder) {
   for (int layer = 0; layer < memory.layer_count(); ++layer) {
     const LayerStateView view = memory.layer(layer);
     for (const TensorPlace& place : view.layout->tensors()) {
-      std::vector<float> values(place.element_count);
-      weights.read(place.spec, 0, values);
-      store(view, place, values);
+      for (uint64_t chunk = 0; chunk < chunk_count(place); ++chunk) {
+        store_chunk(view, place, chunk,
+                    [&](uint64_t first, std::span<float> values) { weights.read(place.spec, first, values); });
+      }
     }
   }
 }

@@ -22,7 +22,8 @@ StepBytes step_bytes(const RunShape& shape, const DecoderBytes& decoder) {
   bytes.workspace = decoder.workspace;
   if (shape.kv_capacity > 0) {
     bytes.kv_cache = Decoder::kv_cache_bytes(shape.model, shape.compute, shape.rows, shape.kv_capacity);
-    bytes.logits = checked_multiply(static_cast<uint64_t>(shape.rows * shape.model.vocab_size), sizeof(float), "logits");
+    bytes.logits =
+        checked_multiply(static_cast<uint64_t>(shape.rows * shape.model.vocab_size), sizeof(float), "logits");
     bytes.tokens = static_cast<uint64_t>(shape.rows) * sizeof(int32_t);
   }
   return bytes;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/error.h"
 #include "core/random.h"
 
 namespace penstock {
@@ -21,10 +22,19 @@ std::vector<int32_t> ranked_tokens(std::span<const float> logits) {
   return order;
 }
 
+// A NaN has no place in an order: sorting by it would be undefined.
+void require_finite(std::span<const float> logits) {
+  const bool has_nan = std::any_of(logits.begin(), logits.end(), [](float logit) { return std::isnan(logit); });
+  if (!has_nan && std::isfinite(*std::max_element(logits.begin(), logits.end()))) return;
+  throw Error(ExitCode::kNumericStop,
+              "generate: the logits are not finite; the weights have diverged, use an earlier checkpoint");
+}
+
 }  // namespace
 
 int32_t sample_token(std::span<const float> logits, const SamplingSettings& settings, uint64_t row, uint64_t draw) {
   CHECK(!logits.empty());
+  require_finite(logits);
   if (settings.greedy) {
     return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
   }

@@ -14,7 +14,8 @@ struct SamplingSettings {
   uint64_t seed = 0;
 };
 
-// `draw` numbers the draws of one sequence, `row` the sequence: equal numbers give equal tokens. Ties go to the lower id.
+// `draw` numbers the draws of one sequence, `row` the sequence: equal numbers give equal tokens. Ties go to the lower
+// id. Throws Error(kNumericStop) where the largest logit is not finite or any is NaN.
 int32_t sample_token(std::span<const float> logits, const SamplingSettings& settings, uint64_t row, uint64_t draw);
 
 }  // namespace penstock

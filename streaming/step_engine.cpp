@@ -59,7 +59,8 @@ StepEngine::StepEngine(const RunPlan& plan, ModelMemory& memory, Device& device,
   // LibTorch's thread count is per calling thread.
   device_.launch(LaneKind::kCompute, [threads = options.compute_threads] { set_compute_threads(threads); });
   add_host_handlers(handlers_, plan_.shape, memory_, team_, inputs_);
-  add_device_handlers(handlers_, {plan_.shape, &memory_, &decoder_, temporaries_.get(), &inputs_, pace_ ? &*pace_ : nullptr});
+  add_device_handlers(handlers_,
+                      {plan_.shape, &memory_, &decoder_, temporaries_.get(), &inputs_, pace_ ? &*pace_ : nullptr});
   if (plan_.planner.settings().purpose == Purpose::kGenerate) {
     add_generation_handlers(handlers_, {plan_.shape, &memory_, &decoder_, temporaries_.get(), &team_, &generation_});
   }

@@ -7,9 +7,7 @@
 namespace penstock {
 
 Trainer::Trainer(StepEngine& engine, const TrainerSettings& settings)
-    : engine_(engine),
-      settings_(settings),
-      eager_(engine.plan().planner.settings().update == UpdateMode::kEager) {
+    : engine_(engine), settings_(settings), eager_(engine.plan().planner.settings().update == UpdateMode::kEager) {
   CHECK(engine.plan().planner.settings().purpose == Purpose::kTrain);
   CHECK(!eager_ || settings.max_grad_norm == 0);
 }
@@ -26,8 +24,8 @@ AdamWStep Trainer::update_of(int64_t step, int64_t update_count) const {
 
 StepReport Trainer::step(const StepBatch& batch) {
   const AdamWStep update = update_of(progress_.step, progress_.update_count + 1);
-  StepReport report{.step = progress_.step + 1, .learning_rate = update.learning_rate,
-                    .trained_tokens = batch.trained_tokens};
+  StepReport report{
+      .step = progress_.step + 1, .learning_rate = update.learning_rate, .trained_tokens = batch.trained_tokens};
   if (batch.trained_tokens == 0) {
     report.skipped = true;
     ++progress_.step;
@@ -58,8 +56,9 @@ void Trainer::take_decision(const Decision& decision, double learning_rate, Step
   const std::string what = "step " + std::to_string(report.step) + ": loss or gradient is not finite (learning rate " +
                            std::to_string(learning_rate) + ")";
   if (eager_) {
-    throw Error(ExitCode::kNumericStop, what + "; optimizer.update eager has applied parts of it: resume from the last "
-                                               "checkpoint");
+    throw Error(ExitCode::kNumericStop, what +
+                                            "; optimizer.update eager has applied parts of it: resume from the last "
+                                            "checkpoint");
   }
   if (skipped_in_row_ < kMaxSkippedInRow) return;
   throw Error(ExitCode::kNumericStop, what + ", for " + std::to_string(kMaxSkippedInRow) +

@@ -53,15 +53,21 @@ std::string_view class_of(BufferKind kind) {
   return "other";
 }
 
+uint64_t checked_sum(uint64_t a, uint64_t b) {
+  if (a <= UINT64_MAX - b) return a + b;
+  throw Error(ExitCode::kDoesNotFit,
+              "the run does not fit: it needs more bytes than 64 bits count; use a smaller model or a shorter batch");
+}
+
 void charge(std::vector<MemoryClass>& classes, std::string_view name, uint64_t bytes) {
   for (MemoryClass& entry : classes) {
-    if (entry.name == name) entry.bytes += bytes;
+    if (entry.name == name) entry.bytes = checked_sum(entry.bytes, bytes);
   }
 }
 
 uint64_t total(const std::vector<MemoryClass>& classes) {
   uint64_t bytes = 0;
-  for (const MemoryClass& entry : classes) bytes += entry.bytes;
+  for (const MemoryClass& entry : classes) bytes = checked_sum(bytes, entry.bytes);
   return bytes;
 }
 
@@ -88,7 +94,7 @@ bool fits(const MemoryPlan& plan, const MemoryLimits& limits) {
 }
 
 std::string shortage(const char* side, uint64_t needed, uint64_t limit) {
-  return std::string(side) + " memory: " + format_bytes(needed) + " needed, " + format_bytes(limit) + " there, " +
+  return std::string(side) + ": " + format_bytes(needed) + " needed, " + format_bytes(limit) + " there, " +
          format_bytes(needed - limit) + " too much";
 }
 
@@ -109,6 +115,7 @@ std::string advice(const MemoryLimits& limits, const std::vector<Remedy>& remedi
 
 uint64_t MemoryPlan::host_bytes() const { return total(host); }
 uint64_t MemoryPlan::device_bytes() const { return total(device); }
+uint64_t MemoryPlan::all_bytes() const { return checked_sum(host_bytes(), device_bytes()); }
 
 MemoryPlan plan_memory(const BufferTable& buffers, uint64_t parameter_count, uint64_t temporary_bytes,
                        uint64_t data_bytes) {
@@ -141,9 +148,10 @@ void require_fit(const MemoryPlan& plan, const MemoryLimits& limits, const std::
   if (fits(plan, limits)) return;
   std::string text = "the run does not fit: ";
   const bool host_short = plan.host_bytes() > limits.host_bytes;
-  if (host_short) text += shortage("host", plan.host_bytes(), limits.host_bytes);
+  if (host_short) text += shortage("host memory (memory.host_memory_gb)", plan.host_bytes(), limits.host_bytes);
   if (plan.device_bytes() > limits.device_bytes) {
-    text += (host_short ? "; " : "") + shortage("device", plan.device_bytes(), limits.device_bytes);
+    text += (host_short ? "; " : "") +
+            shortage("device memory (device.memory_gb)", plan.device_bytes(), limits.device_bytes);
   }
   throw Error(ExitCode::kDoesNotFit, text + "; " + advice(limits, remedies) + "\n" + format_memory_plan(plan));
 }

@@ -15,6 +15,7 @@ struct MemoryClass {
   uint64_t bytes = 0;
 };
 
+// Throws Error(kDoesNotFit) where a sum leaves 64 bits, instead of wrapping.
 struct MemoryPlan {
   std::vector<MemoryClass> host;
   std::vector<MemoryClass> device;
@@ -22,9 +23,11 @@ struct MemoryPlan {
 
   uint64_t host_bytes() const;
   uint64_t device_bytes() const;
+  uint64_t all_bytes() const;  // host and device
 };
 
-// Sums the table by class. `temporary_bytes` is LibTorch's peak on the compute lane, `data_bytes` the loader's.
+// Sums the table by class; throws as MemoryPlan does. `temporary_bytes` is LibTorch's peak on the compute lane,
+// `data_bytes` the loader's.
 MemoryPlan plan_memory(const BufferTable& buffers, uint64_t parameter_count, uint64_t temporary_bytes,
                        uint64_t data_bytes);
 

@@ -70,6 +70,10 @@ TEST(MetricsLog, NumbersThatAreNotFiniteAreNull) {
   EXPECT_EQ(nlohmann::json::parse(metrics_line(EvaluationMetrics{1, NAN, 2})).at("eval_loss"), nullptr);
 }
 
+TEST(MetricsLog, TargetsThatAreNoBytesHaveNoBitsPerByte) {
+  EXPECT_EQ(metrics_line(EvaluationMetrics{7, 1.5, 0}), R"({"step":7,"eval_loss":1.5,"bits_per_byte":null})");
+}
+
 TEST(MetricsLog, ValuesReadBackEqual) {
   StepMetrics metrics = step_metrics(1);
   metrics.loss = 0.1 + 0.2;

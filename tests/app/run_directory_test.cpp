@@ -17,15 +17,8 @@ namespace penstock {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsEmpty;
 using testing::StartsWith;
-
-bool any(const fs::path&) { return true; }
-
-// A checkpoint of these tests is valid if it holds a manifest.
-bool has_manifest(const fs::path& checkpoint) { return fs::exists(checkpoint / "manifest.json"); }
 
 void write_file(const fs::path& path, const std::string& text = "x") {
   fs::create_directories(path.parent_path());
@@ -70,24 +63,24 @@ class RunDirectory : public testing::Test {
 };
 
 TEST_F(RunDirectory, TakesTheFirstFreeNumber) {
-  EXPECT_EQ(create_run_directory(choose_run_directory(request(), any)), path("runs/small-1"));
-  EXPECT_EQ(create_run_directory(choose_run_directory(request(), any)), path("runs/small-2"));
+  EXPECT_EQ(create_run_directory(choose_run_directory(request())), path("runs/small-1"));
+  EXPECT_EQ(create_run_directory(choose_run_directory(request())), path("runs/small-2"));
   fs::create_directory(path("runs/small-4"));
-  EXPECT_EQ(create_run_directory(choose_run_directory(request(), any)), path("runs/small-3"));
-  EXPECT_EQ(create_run_directory(choose_run_directory(request(), any)), path("runs/small-5"));
+  EXPECT_EQ(create_run_directory(choose_run_directory(request())), path("runs/small-3"));
+  EXPECT_EQ(create_run_directory(choose_run_directory(request())), path("runs/small-5"));
 }
 
 TEST_F(RunDirectory, ChoosingWritesNothing) {
-  choose_run_directory(request(), any);
-  choose_run_directory(request(path("out/deep")), any);
-  choose_run_directory(request("", "auto"), any);
+  choose_run_directory(request());
+  choose_run_directory(request(path("out/deep")));
+  choose_run_directory(request("", "auto"));
   EXPECT_TRUE(fs::is_empty(folder_.path()));
 }
 
 TEST_F(RunDirectory, ProcessesNeverShareANumber) {
   constexpr int kThreads = 8;
   constexpr int kRuns = 25;
-  const RunChoice choice = choose_run_directory(request(), any);
+  const RunChoice choice = choose_run_directory(request());
   std::vector<std::vector<fs::path>> made(kThreads);
   std::barrier start(kThreads);
   std::vector<std::thread> threads;
@@ -105,7 +98,7 @@ TEST_F(RunDirectory, ProcessesNeverShareANumber) {
 
 TEST_F(RunDirectory, OneOfManyProcessesGetsAnExplicitDirectory) {
   constexpr int kThreads = 8;
-  const RunChoice choice = choose_run_directory(request(path("out")), any);
+  const RunChoice choice = choose_run_directory(request(path("out")));
   std::vector<Refusal> refusals(kThreads);
   std::barrier start(kThreads);
   std::vector<std::thread> threads;
@@ -126,7 +119,7 @@ TEST_F(RunDirectory, OneOfManyProcessesGetsAnExplicitDirectory) {
 
 TEST_F(RunDirectory, AnExplicitDirectoryMayExistAndHoldOtherFiles) {
   write_file(path("out/notes.txt"));
-  const RunChoice choice = choose_run_directory(request(path("out")), any);
+  const RunChoice choice = choose_run_directory(request(path("out")));
   EXPECT_EQ(choice.kind, RunChoice::Kind::kNew);
   EXPECT_EQ(create_run_directory(choice), path("out"));
   EXPECT_TRUE(fs::exists(path("out/notes.txt")));
@@ -136,7 +129,7 @@ TEST_F(RunDirectory, ARunIsNeverOverwrittenSilently) {
   for (const char* trace : {"a/config.yaml", "b/metrics.jsonl", "c/checkpoint-10/manifest.json"}) {
     write_file(path(trace));
     const std::string out = path(std::string(trace, 1));
-    const Refusal refusal = refusal_of([&] { choose_run_directory(request(out), any); });
+    const Refusal refusal = refusal_of([&] { choose_run_directory(request(out)); });
     EXPECT_EQ(refusal.code, ExitCode::kBadInput);
     EXPECT_EQ(refusal.text,
               out + ": holds a run already; to continue it: `penstock train configs/small.yaml output_dir=" + out +
@@ -154,7 +147,7 @@ TEST_F(RunDirectory, OverwriteRemovesTheRunAndNothingElse) {
   }
   RunRequest replacing = request(path("out"));
   replacing.overwrite = true;
-  const RunChoice choice = choose_run_directory(replacing, any);
+  const RunChoice choice = choose_run_directory(replacing);
   EXPECT_EQ(choice.kind, RunChoice::Kind::kReplace);
   EXPECT_TRUE(fs::exists(path("out/metrics.jsonl")));
   create_run_directory(choice);
@@ -166,49 +159,48 @@ TEST_F(RunDirectory, OverwriteRemovesTheRunAndNothingElse) {
   EXPECT_TRUE(fs::exists(path("out/checkpoint-best/x")));
 }
 
-TEST_F(RunDirectory, ListsCheckpointsByStep) {
-  for (const char* name : {"checkpoint-9", "checkpoint-10", "checkpoint-200", "checkpoint-", "checkpoint-x",
-                           "checkpoint-5.tmp", "checkpoint-007", "checkpoint--3", "checkpoint-+4"}) {
-    fs::create_directory(path(name));
-  }
-  write_file(path("checkpoint-300"));  // a file
-  std::vector<int64_t> steps;
-  for (const CheckpointEntry& entry : run_checkpoints(folder_.path())) steps.push_back(entry.step);
-  EXPECT_THAT(steps, ElementsAre(9, 10, 200));
-  EXPECT_THAT(run_checkpoints(path("nowhere")), IsEmpty());
-  write_file(path("checkpoint-9/manifest.json"));
-  EXPECT_EQ(newest_checkpoint(folder_.path(), any)->step, 200);
-  EXPECT_EQ(newest_checkpoint(folder_.path(), has_manifest)->step, 9);
-  EXPECT_FALSE(newest_checkpoint(path("nowhere"), any).has_value());
-}
-
 TEST_F(RunDirectory, AutoGoesOnWithTheNewestValidCheckpoint) {
   write_file(path("out/checkpoint-10/manifest.json"));
   write_file(path("out/checkpoint-20/manifest.json"));
   fs::create_directory(path("out/checkpoint-30"));
-  const RunChoice choice = choose_run_directory(request(path("out"), "auto"), has_manifest);
+  const RunChoice choice = choose_run_directory(request(path("out"), "auto"));
   EXPECT_EQ(choice.kind, RunChoice::Kind::kContinue);
-  EXPECT_EQ(choice.resume->step, 20);
+  EXPECT_EQ(choice.resume, path("out/checkpoint-20"));
   EXPECT_EQ(create_run_directory(choice), path("out"));
 }
 
-TEST_F(RunDirectory, AutoWithoutACheckpointStartsAtStepZero) {
-  write_file(path("out/config.yaml"));
-  const RunChoice held = choose_run_directory(request(path("out"), "auto"), any);
-  EXPECT_EQ(held.kind, RunChoice::Kind::kContinue);
-  EXPECT_FALSE(held.resume.has_value());
-  EXPECT_EQ(choose_run_directory(request(path("fresh"), "auto"), any).kind, RunChoice::Kind::kNew);
+TEST_F(RunDirectory, AutoNeverEmptiesARunWithoutACheckpoint) {
+  write_file(path("out/config.yaml"), "");  // a crash just after the directory was taken leaves this
+  const Refusal refusal = refusal_of([&] { choose_run_directory(request(path("out"), "auto")); });
+  EXPECT_EQ(refusal.code, ExitCode::kBadInput);
+  EXPECT_EQ(refusal.text, "training.resume_from_checkpoint: " + path("out") +
+                              " holds a run without a checkpoint; to replace it by a new one add "
+                              "overwrite_output_dir=true");
+  RunRequest replacing = request(path("out"), "auto");
+  replacing.overwrite = true;
+  const RunChoice choice = choose_run_directory(replacing);
+  EXPECT_EQ(choice.kind, RunChoice::Kind::kReplace);
+  EXPECT_EQ(create_run_directory(choice), path("out"));
+}
+
+TEST_F(RunDirectory, AutoStartsARunWhereThereIsNone) {
+  fs::create_directory(path("empty"));
+  for (const char* name : {"empty", "absent"}) {
+    const RunChoice choice = choose_run_directory(request(path(name), "auto"));
+    EXPECT_EQ(choice.kind, RunChoice::Kind::kNew);
+    EXPECT_TRUE(choice.resume.empty());
+  }
 }
 
 TEST_F(RunDirectory, AutoWithoutADirectoryFindsTheLastNumberedRun) {
-  EXPECT_EQ(choose_run_directory(request("", "auto"), has_manifest).kind, RunChoice::Kind::kNew);
+  EXPECT_EQ(choose_run_directory(request("", "auto")).kind, RunChoice::Kind::kNew);
   write_file(path("runs/small-2/checkpoint-5/manifest.json"));
   write_file(path("runs/small-10/checkpoint-3/manifest.json"));
   write_file(path("runs/small-11/config.yaml"));                   // no checkpoint
   write_file(path("runs/smaller-12/checkpoint-9/manifest.json"));  // another config
-  const RunChoice choice = choose_run_directory(request("", "auto"), has_manifest);
+  const RunChoice choice = choose_run_directory(request("", "auto"));
   EXPECT_EQ(choice.directory, path("runs/small-10"));
-  EXPECT_EQ(choice.resume->step, 3);
+  EXPECT_EQ(choice.resume, path("runs/small-10/checkpoint-3"));
 }
 
 TEST_F(RunDirectory, APathContinuesItsOwnRun) {
@@ -216,31 +208,30 @@ TEST_F(RunDirectory, APathContinuesItsOwnRun) {
   write_file(path("out/checkpoint-20/manifest.json"));
   for (const std::string& output_dir : {std::string(), path("out"), path("out/")}) {
     for (const std::string& name : {path("out/checkpoint-10"), path("out/checkpoint-10/")}) {
-      const RunChoice choice = choose_run_directory(request(output_dir, name), has_manifest);
+      const RunChoice choice = choose_run_directory(request(output_dir, name));
       EXPECT_EQ(choice.kind, RunChoice::Kind::kContinue);
       EXPECT_TRUE(fs::equivalent(choice.directory, path("out")));
-      EXPECT_EQ(choice.resume->step, 10);
+      EXPECT_EQ(choice.resume, path("out/checkpoint-10"));
     }
   }
-  EXPECT_EQ(choose_run_directory(request("", path("out")), has_manifest).resume->step, 20);
+  EXPECT_EQ(choose_run_directory(request("", path("out"))).resume, path("out/checkpoint-20"));
 }
 
 TEST_F(RunDirectory, APathAndAnotherDirectoryMakeABranch) {
   write_file(path("out/checkpoint-10/manifest.json"));
-  const RunChoice choice = choose_run_directory(request(path("branch"), path("out/checkpoint-10")), has_manifest);
+  const RunChoice choice = choose_run_directory(request(path("branch"), path("out/checkpoint-10")));
   EXPECT_EQ(choice.kind, RunChoice::Kind::kNew);
   EXPECT_EQ(choice.directory, path("branch"));
-  EXPECT_EQ(choice.resume->step, 10);
+  EXPECT_EQ(choice.resume, path("out/checkpoint-10"));
   write_file(path("branch/config.yaml"));
-  EXPECT_THAT(
-      refusal_of([&] { choose_run_directory(request(path("branch"), path("out/checkpoint-10")), has_manifest); }).text,
-      HasSubstr("holds a run already"));
+  EXPECT_THAT(refusal_of([&] { choose_run_directory(request(path("branch"), path("out/checkpoint-10"))); }).text,
+              HasSubstr("holds a run already"));
 }
 
 TEST_F(RunDirectory, ACheckpointThatIsNotThereIsNamed) {
   fs::create_directories(path("out/checkpoint-30"));
   for (const char* name : {"nowhere", "out", "out/checkpoint-30", "out/checkpoint-40"}) {
-    const Refusal refusal = refusal_of([&] { choose_run_directory(request("", path(name)), has_manifest); });
+    const Refusal refusal = refusal_of([&] { choose_run_directory(request("", path(name))); });
     EXPECT_EQ(refusal.code, ExitCode::kBadInput);
     EXPECT_EQ(refusal.text, "training.resume_from_checkpoint: " + path(name) +
                                 " is no valid checkpoint-<step> folder and holds none");
@@ -250,20 +241,20 @@ TEST_F(RunDirectory, ACheckpointThatIsNotThereIsNamed) {
 TEST_F(RunDirectory, WhereNothingCanBeWrittenIsOneLine) {
   write_file(path("file"));
   for (const std::string& out : {path("file"), path("file/out"), path("file/out/deeper"), std::string("/proc/out")}) {
-    const Refusal refusal = refusal_of([&] { create_run_directory(choose_run_directory(request(out), has_manifest)); });
+    const Refusal refusal = refusal_of([&] { create_run_directory(choose_run_directory(request(out))); });
     EXPECT_EQ(refusal.code, ExitCode::kIo) << out;
     EXPECT_THAT(refusal.text, StartsWith(out + ": cannot be written ("));
     EXPECT_THAT(refusal.text, testing::Not(HasSubstr("\n")));
   }
   // What can be known without writing is known before.
-  EXPECT_EQ(refusal_of([&] { choose_run_directory(request(path("file/out")), any); }).code, ExitCode::kIo);
+  EXPECT_EQ(refusal_of([&] { choose_run_directory(request(path("file/out"))); }).code, ExitCode::kIo);
   EXPECT_EQ(refusal_of([&] { write_effective_config(path("file"), RunConfig{}); }).code, ExitCode::kIo);
   EXPECT_EQ(read_file(path("file")), "x");
 }
 
 TEST_F(RunDirectory, TheEffectiveConfigurationNamesItsDirectoryAndAsksForNothing) {
   RunConfig config = load_text(kMinimalConfig, {"overwrite_output_dir=true", "resume_from_checkpoint=auto"});
-  const fs::path directory = create_run_directory(choose_run_directory(request(), any));
+  const fs::path directory = create_run_directory(choose_run_directory(request()));
   write_effective_config(directory, config);
   const RunConfig again = load_run_config(directory / "config.yaml", {}, [](const std::string&) {});
   config.training.output_dir = directory.string();
@@ -273,6 +264,18 @@ TEST_F(RunDirectory, TheEffectiveConfigurationNamesItsDirectoryAndAsksForNothing
   EXPECT_EQ(std::distance(fs::directory_iterator(directory), fs::directory_iterator()), 1);
   EXPECT_EQ(resume_command("runs/a-1", "bin/penstock"),
             "bin/penstock train runs/a-1/config.yaml resume_from_checkpoint=auto");
+}
+
+TEST_F(RunDirectory, CommandsToCopyQuoteWhatTheShellWouldSplit) {
+  EXPECT_EQ(resume_command("my runs/it's", "a b/penstock"),
+            "'a b/penstock' train 'my runs/it'\\''s/config.yaml' resume_from_checkpoint=auto");
+  EXPECT_EQ(
+      restart_command("branch", "old run/checkpoint-3"),
+      "penstock train branch/config.yaml overwrite_output_dir=true 'resume_from_checkpoint=old run/checkpoint-3'");
+  EXPECT_EQ(restart_command("run", ""), "penstock train run/config.yaml overwrite_output_dir=true");
+  write_file(path("a run/config.yaml"));
+  EXPECT_THAT(refusal_of([&] { choose_run_directory(request(path("a run"))); }).text,
+              HasSubstr("small.yaml 'output_dir=" + path("a run") + "' resume_from_checkpoint=auto`"));
 }
 
 }  // namespace

@@ -2,9 +2,12 @@
 
 import json
 import os
+import shutil
 
+import numpy as np
 import pytest
 from penstock_runner import penstock, write_jsonl
+from safetensors.numpy import load_file, save_file
 
 MODEL = """\
 hidden_size: 16
@@ -22,15 +25,38 @@ def folder(tmp_path):
     return tmp_path
 
 
-def refused(folder, code, *needles, arguments=(), files=None):
-    """Runs `penstock train`; the folder must be as it was and standard error must hold the needles."""
-    before = sorted(p.relative_to(folder) for p in folder.rglob("*"))
-    result = penstock("train", "config.yaml", *arguments, cwd=folder, expect=code)
-    after = sorted(p.relative_to(folder) for p in folder.rglob("*"))
-    assert before == after, "a refused run left something behind"
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
+def refused(folder, code, *needles, arguments=(), command=("train", "config.yaml")):
+    """Runs a command; the folder must be as it was, byte for byte, and standard error must hold the needles."""
+    before = contents(folder)
+    result = penstock(*command, *arguments, cwd=folder, expect=code)
+    assert before == contents(folder), "a refused run changed something"
     for needle in needles:
         assert needle in result.err, result.err
     return result
+
+
+def error_lines(result):
+    return result.err.strip().splitlines()
+
+
+@pytest.fixture
+def model_folder(folder):
+    """A byte model as a Hugging Face folder whose name no YAML would take unquoted."""
+    penstock("train", "config.yaml", "output_dir=made", "state_format=float32", cwd=folder)
+    shutil.copytree(folder / "made" / "model", folder / 'a "quoted" # model')
+    shutil.rmtree(folder / "made")
+    return folder / 'a "quoted" # model'
+
+
+def make_logits_overflow(model_folder):
+    """Every weight stays finite, their products do not."""
+    weights = load_file(model_folder / "model.safetensors")
+    weights["lm_head.weight"] = np.sign(weights["lm_head.weight"]) * np.float32(3e38)
+    save_file(weights, model_folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def test_a_good_run_works(folder):
@@ -41,7 +67,13 @@ def test_a_good_run_works(folder):
 def test_unknown_keys_are_all_reported_at_once_with_the_nearest_name(folder):
     (folder / "config.yaml").write_text(MODEL + TRAIN + "learning_rat: 1e-3\nmax_grad_nrom: 1\n")
     result = refused(folder, 65, "config.yaml:8", "learning_rate", "config.yaml:9", "max_grad_norm")
-    assert len(result.err.strip().splitlines()) <= 3
+    assert len(error_lines(result)) == 2
+
+
+@pytest.mark.parametrize("text", ["a: [1\n", "path: 'x\n", "a:\n\t- b: {\n", "hidden_size: 16: 3\n"])
+def test_a_file_that_is_no_yaml_gets_one_line(folder, text):
+    (folder / "config.yaml").write_text(text)
+    assert len(error_lines(refused(folder, 65, "config.yaml:"))) == 1
 
 
 @pytest.mark.parametrize("value", [".nan", ".inf", "-1", "abc"])
@@ -106,8 +138,145 @@ def test_help(folder, verb):
 
 
 def test_eval_without_weights_names_the_ways_out(folder):
-    result = penstock("eval", "config.yaml", "val_size=0", cwd=folder, expect=65)
-    assert "val_size" in result.err or "resume_from_checkpoint" in result.err
+    for index in range(4):
+        (folder / f"more-{index}.txt").write_text(f"document {index}\n" * 20)
+    keys = ["path=more-*.txt", "val_size=0.5"]
+    refused(folder, 65, "resume_from_checkpoint", "model_name_or_path", command=("eval", "config.yaml", *keys))
+
+
+def test_auto_without_output_dir_says_so(folder):
+    refused(folder, 65, "needs training.output_dir",
+            command=("generate", "config.yaml", "resume_from_checkpoint=auto"))
+
+
+def test_a_run_without_any_weights_says_so(folder):
+    (folder / "run").mkdir()
+    (folder / "run" / "config.yaml").write_text(MODEL + TRAIN)
+    refused(folder, 65, "run: no trained weights", command=("generate", "run"))
+
+
+@pytest.mark.parametrize("verb", [["generate", "--prompt", "some"], ["export", "--out", "out"], ["plan"]])
+def test_a_model_folder_is_enough_for_verbs_without_data(folder, model_folder, verb):
+    result = penstock(verb[0], model_folder, *verb[1:], cwd=folder)
+    if verb[0] == "generate":
+        assert result.out.startswith("some")
+    if verb[0] == "export":
+        assert (folder / "out" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("verb", [["train"], ["eval"], ["gradients", "--out", "g.safetensors"]])
+def test_verbs_that_read_data_ask_for_it(folder, model_folder, verb):
+    refused(folder, 65, f"{model_folder.name}: dataset.path: missing",
+            command=(verb[0], model_folder.name, *verb[1:]))
+
+
+def test_a_configuration_without_data_is_refused_with_the_file(folder):
+    (folder / "config.yaml").write_text(MODEL + "max_steps: 2\n")
+    refused(folder, 65, "config.yaml: dataset.path: missing")
+    penstock("plan", "config.yaml", cwd=folder)
+
+
+def test_a_run_without_checkpoints_is_used_by_its_final_model(folder):
+    (folder / "more.txt").write_text("another document\n" * 20)
+    keys = ["path=*.txt", "val_size=0.5", "output_dir=run", "save_strategy=no", "state_format=float32"]
+    penstock("train", "config.yaml", *keys, cwd=folder)
+    assert not list((folder / "run").glob("checkpoint-*"))
+    assert json.loads(penstock("eval", "run", "--json", cwd=folder).out)["loss"] > 0
+    assert penstock("generate", "run", "--prompt", "some", cwd=folder).out.startswith("some")
+    penstock("export", "run", "--out", "out", cwd=folder)
+    expected, exported = load_file(folder / "run/model/model.safetensors"), load_file(folder / "out/model.safetensors")
+    assert all(np.array_equal(expected[name], exported[name]) for name in expected)
+
+
+@pytest.mark.parametrize("verb", [["eval"], ["generate"], ["export", "--out", "out"], ["gradients", "--out", "g"]])
+def test_paced_numbers_are_refused(folder, verb):
+    refused(folder, 65, "device.compute", command=(verb[0], "config.yaml", "compute=paced", *verb[1:]))
+
+
+@pytest.mark.parametrize("keys", [
+    ["per_device_train_batch_size=65536", "gradient_accumulation_steps=65536"],
+    ["per_device_train_batch_size=65536", "max_seq_len=1048576"],
+    ["gradient_accumulation_steps=65536", "max_seq_len=1", "num_hidden_layers=1000"],
+])
+@pytest.mark.parametrize("verb", ["train", "plan"])
+def test_counts_beyond_all_bounds(folder, verb, keys):
+    assert len(error_lines(refused(folder, 65, "training.", command=(verb, "config.yaml", *keys)))) == 1
+
+
+@pytest.mark.parametrize("keys", [
+    ["per_device_train_batch_size=65536", "max_seq_len=32767", "intermediate_size=16777216"],
+    ["per_device_train_batch_size=40000", "gradient_accumulation_steps=1600"],
+    ["max_seq_len=1", "gradient_accumulation_steps=65536"],
+])
+def test_sizes_that_fit_no_machine_are_refused_without_a_crash(folder, keys):
+    refused(folder, 69, command=("plan", "config.yaml", "host_memory_gb=0.1", *keys))
+
+
+def test_data_counts_as_host_memory(folder):
+    size = 64 << 20
+    with open(folder / "data.txt", "wb") as data:
+        data.truncate(size)
+    refused(folder, 69, "data", "64.0 MiB", arguments=["host_memory_gb=0.05"])
+    planned = json.loads(penstock("plan", "config.yaml", "--json", cwd=folder).out)
+    assert planned["host"]["data"] == size
+    missing = penstock("plan", "config.yaml", "path=nothing/*.txt", "--json", cwd=folder)
+    assert json.loads(missing.out)["host"]["data"] == 0 and "nothing/*.txt" in missing.err
+
+
+def test_generate_keeps_to_the_models_positions(folder, model_folder):
+    positions = json.loads((model_folder / "config.json").read_text())["max_position_embeddings"]
+    for count, code in [(positions - 4, 65), (0, 65), (4, 0)]:
+        command = ["generate", model_folder, "--prompt", "some", "--max_new_tokens", count]
+        result = penstock(*command, cwd=folder, expect=code)
+        assert code == 0 or "max_new_tokens" in result.err
+    refused(folder, 65, "shorten the prompt", command=("generate", model_folder.name, "--prompt", "x" * positions))
+
+
+def test_generate_plans_only_what_it_needs(folder, model_folder):
+    """The training plan of these batches needs gigabytes; a prompt does not."""
+    keys = ["per_device_train_batch_size=512", "max_seq_len=2048", "host_memory_gb=0.05", "--prompt", "some"]
+    penstock("generate", model_folder, *keys, "--max_new_tokens", "4", cwd=folder)
+    penstock("export", model_folder, *keys[:3], "memory_gb=0.0001", "--out", "out", cwd=folder)
+
+
+@pytest.mark.parametrize("keys", [["vocab_size=300"], ["tokenizer=none", "vocab_size=259"]])
+def test_only_byte_models_are_prompted(folder, keys):
+    refused(folder, 65, "byte tokenizer", command=("generate", "config.yaml", *keys))
+
+
+def test_a_folder_with_another_tokenizer_is_not_prompted(folder):
+    penstock("train", "config.yaml", "output_dir=made", "vocab_size=300", cwd=folder)
+    model = folder / "made" / "model"
+    penstock("generate", model, "--prompt", "some", cwd=folder)  # the tokenizer's file says byte
+    (model / "tokenizer.json").write_text("{}")
+    refused(folder, 65, "byte tokenizer", "vocab_size 300", command=("generate", "made/model"))
+
+
+def test_non_finite_numbers_stop_every_verb(folder, model_folder):
+    make_logits_overflow(model_folder)
+    (folder / "more.txt").write_text("another document\n" * 20)
+    keys = [f"model_name_or_path={model_folder}", "path=*.txt", "val_size=0.5", "state_format=float32",
+            "max_seq_len=32"]
+    (folder / "config.yaml").write_text("max_steps: 2\n")
+    refused(folder, 71, "not finite", command=("gradients", "config.yaml", *keys, "--out", "g.safetensors"))
+    refused(folder, 71, "not finite", command=("eval", "config.yaml", *keys))
+    for sampling in (["greedy=true"], ["top_k=5"]):
+        refused(folder, 71, "logits are not finite", command=("generate", "config.yaml", *keys, *sampling))
+
+
+def test_a_warm_up_longer_than_the_run_is_said_once(folder):
+    (folder / "config.yaml").write_text(MODEL + TRAIN.replace("max_steps: 2", "num_train_epochs: 1"))
+    assert "warm-up" not in penstock("train", "config.yaml", cwd=folder).err
+    assert "warm-up takes 5000" in penstock("train", "config.yaml", "warmup_steps=5000", cwd=folder).err
+
+
+def test_no_new_tokens_means_no_sample(folder):
+    result = penstock("train", "config.yaml", "max_new_tokens=0", cwd=folder)
+    assert "--- sample ---" not in result.out
+
+
+def test_a_sample_ends_where_the_positions_end(folder):
+    penstock("train", "config.yaml", "max_position_embeddings=32", "max_new_tokens=4000", cwd=folder)
 
 
 def test_plan_prints_bytes_and_schedule(folder):

@@ -53,6 +53,15 @@ TEST_F(File, AbsentFilesAndFoldersAreBadInput) {
   EXPECT_EQ(code_of([&] { InputFile file(folder_.string()); }), ExitCode::kBadInput);
 }
 
+TEST_F(File, WhatCannotBeWrittenIsAnIoErrorWhateverTheCause) {
+  write_text_file(path("file"), "x");
+  EXPECT_EQ(code_of([&] { write_text_file(path("absent/a"), "x"); }), ExitCode::kIo);
+  EXPECT_EQ(code_of([&] { write_text_file(path("file/a"), "x"); }), ExitCode::kIo);
+  EXPECT_EQ(code_of([&] { sync_directory(path("absent")); }), ExitCode::kIo);
+  fs::create_directory(path("folder"));
+  EXPECT_EQ(code_of([&] { write_text_file(path("folder"), "x"); }), ExitCode::kIo);
+}
+
 TEST_F(File, AnOutputWithoutCommitLeavesNothingAndKeepsTheOldFile) {
   write_text_file(path("a"), "old");
   {

@@ -59,5 +59,21 @@ TEST(MasterWeights, WritingClearsTheMomentsOfThatTensorOnly) {
   }
 }
 
+TEST(MasterWeights, PartsEqualTheWhole) {
+  const std::vector<float> values = random_values(9, 0, 37, 1.0);
+  for (const StateFormat format : {StateFormat::kExact, StateFormat::kFloat32}) {
+    TestLayer layer({{"a", {5}}, {"b", {32}}}, format);
+    layer.set_masters(std::vector<float>(37, 3.0f));
+    const TensorPlace& b = layer.layout.tensor("b");
+    const std::span<const float> part = std::span(values).subspan(5);
+    write_master(layer.view(), b, 0, part.first(7));
+    write_master(layer.view(), b, 7, part.subspan(7));
+    std::vector<float> expected(5, 3.0f);
+    expected.insert(expected.end(), part.begin(), part.end());
+    EXPECT_EQ(first_difference(layer.masters(), expected), -1) << state_format_name(format);
+    EXPECT_DEATH(write_master(layer.view(), b, 30, part.first(3)), "");
+  }
+}
+
 }  // namespace
 }  // namespace penstock

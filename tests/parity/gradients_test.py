@@ -9,20 +9,30 @@ from tiny_models import CASES, loss_and_gradients, make_documents, make_model, r
 CASE_IDS = [case.name for case in CASES]
 
 
-def compare(case, folder, model, reference, tolerance, **keys):
-    documents = make_documents(case)
-    config = write_case(case, folder, model, documents, **keys)
+def run(case, folder, model, **keys):
+    config = write_case(case, folder, model, make_documents(case), **keys)
     ours = penstock_json("gradients", config, "--out", folder / "gradients.safetensors", cwd=folder)
-    loss, gradients, trained = loss_and_gradients(reference, documents)
-    assert ours["trained_tokens"] == trained
-    assert ours["loss"] == pytest.approx(loss, rel=tolerance)
-    found = load_file(folder / "gradients.safetensors")
+    return ours, load_file(folder / "gradients.safetensors")
+
+
+def compare_gradients(result, expected, tolerance):
+    _, found = result
+    _, gradients, _ = expected
     assert set(found) == set(gradients)
     for name, expected in gradients.items():
         assert found[name].dtype == torch.float32
         error = (found[name].double() - expected.double()).norm().item()
         norm = expected.double().norm().item()
         assert error <= tolerance * norm, f"{name}: {error / norm:.2e} of its norm"
+
+
+def compare(case, folder, model, reference, tolerance, **keys):
+    result = run(case, folder, model, **keys)
+    expected = loss_and_gradients(reference, make_documents(case))
+    loss, _, trained = expected
+    assert result[0]["trained_tokens"] == trained
+    assert result[0]["loss"] == pytest.approx(loss, rel=tolerance)
+    compare_gradients(result, expected, tolerance)
 
 
 @pytest.mark.parametrize("case", CASES, ids=CASE_IDS)
@@ -52,5 +62,6 @@ def test_the_comparison_can_fail(tmp_path):
     other = make_model(case)
     with torch.no_grad():
         other.model.layers[1].mlp.up_proj.weight[0, 0] += 0.5
-    with pytest.raises(AssertionError):
-        compare(case, tmp_path, make_model(case), other, 1e-5)
+    result = run(case, tmp_path, make_model(case))
+    with pytest.raises(AssertionError, match="of its norm"):
+        compare_gradients(result, loss_and_gradients(other, make_documents(case)), 1e-5)

@@ -8,7 +8,7 @@ import torch
 from penstock_runner import penstock, penstock_json
 from safetensors.torch import load_file
 from tiny_models import CASES, loss_and_gradients, make_documents, make_model, write_case
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 STEPS = 10
 KEYS = {
@@ -100,3 +100,34 @@ def test_greedy_text_equals_transformers_generate(tmp_path):
     ids = tokenizer("the quick", return_tensors="pt").input_ids
     theirs = model.generate(ids, max_new_tokens=40, do_sample=False)[0]
     assert ours.rstrip("\n") == tokenizer.decode(theirs, skip_special_tokens=True).rstrip("\n")
+
+
+@pytest.mark.parametrize("state_format", ["float32", "exact"])
+def test_tensors_of_many_chunks_come_in_and_out_whole(state_format, tmp_path):
+    """More elements than are loaded at a time: every value must land in its own place."""
+    config = LlamaConfig(
+        vocab_size=2100, hidden_size=1024, intermediate_size=8, num_hidden_layers=1, num_attention_heads=16,
+        num_key_value_heads=1, tie_word_embeddings=False,
+    )
+    torch.manual_seed(3)
+    model = LlamaForCausalLM(config)
+    model.save_pretrained(tmp_path / "model")
+    penstock("export", "model", f"state_format={state_format}", "--dtype", "float32", "--out", "out", cwd=tmp_path)
+    exported = load_file(tmp_path / "out" / "model.safetensors")
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(exported[name], tensor), name
+
+
+def test_first_weights_of_many_chunks_have_the_spread_asked_for(tmp_path):
+    (tmp_path / "data.txt").write_text("some text\n" * 40)
+    (tmp_path / "config.yaml").write_text(
+        "path: data.txt\nhidden_size: 1024\nintermediate_size: 8\nnum_hidden_layers: 1\nnum_attention_heads: 16\n"
+        "num_key_value_heads: 1\nvocab_size: 2100\nmax_seq_len: 8\nmax_steps: 1\nlearning_rate: 0\n"
+        "state_format: float32\nmax_new_tokens: 0\nsave_strategy: no\n"
+    )
+    penstock("train", "config.yaml", "output_dir=run", cwd=tmp_path)
+    weights = load_file(tmp_path / "run" / "model" / "model.safetensors")["model.embed_tokens.weight"].flatten()
+    chunks = weights.split(1 << 20)
+    for chunk in chunks:
+        assert chunk.std().item() == pytest.approx(0.02, rel=0.02)
+    assert not torch.equal(chunks[0][:1000], chunks[1][:1000])

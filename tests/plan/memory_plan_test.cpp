@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "core/bytes.h"
 #include "core/error.h"
 #include "step_settings_grid.h"
@@ -65,6 +67,26 @@ TEST(MemoryPlan, EagerNeedsLessGradientMemory) {
   EXPECT_EQ(bytes_of(deferred.host, "gradients") - bytes_of(eager.host, "gradients"), (6 - 2) * 2000u);
 }
 
+bool does_not_fit(const std::function<void()>& sum) {
+  try {
+    sum();
+  } catch (const Error& error) {
+    return error.code() == ExitCode::kDoesNotFit;
+  }
+  return false;
+}
+
+TEST(MemoryPlan, SumsBeyond64BitsAreRefusedAndDoNotWrap) {
+  constexpr uint64_t kHalf = uint64_t{1} << 63;
+  BufferTable buffers;
+  buffers.add({.kind = BufferKind::kHostWire, .index = 0, .bytes = kHalf});
+  EXPECT_EQ(plan_memory(buffers, 1, 0, kHalf - 1).host_bytes(), UINT64_MAX);
+  EXPECT_TRUE(does_not_fit([&] { plan_memory(buffers, 1, 0, kHalf).host_bytes(); })) << "over two classes";
+  EXPECT_TRUE(does_not_fit([&] { plan_memory(buffers, 1, kHalf, 0).all_bytes(); })) << "over host and device";
+  buffers.add({.kind = BufferKind::kHostWire, .index = 1, .bytes = kHalf});
+  EXPECT_TRUE(does_not_fit([&] { plan_memory(buffers, 1, 0, 0); })) << "within a class";
+}
+
 TEST(MemoryPlan, TableAlignsAndDividesByParameters) {
   MemoryPlan plan;
   plan.parameter_count = 1024;
@@ -117,8 +139,8 @@ TEST(MemoryPlan, RefusalNamesTheSideTheShortageAndWhatHelps) {
                                     {"memory.gradient_slots=1", plan_of(1 * kGiB, 2 * kGiB + 1)},
                                     {"memory.activations=recompute", plan_of(1 * kGiB, 1 * kGiB)}});
   const std::string first_line = text.substr(0, text.find('\n'));
-  EXPECT_EQ(first_line, "the run does not fit: device memory: " + format_bytes(3 * kGiB) + " needed, " +
-                            format_bytes(2 * kGiB) + " there, " + format_bytes(1 * kGiB) +
+  EXPECT_EQ(first_line, "the run does not fit: device memory (device.memory_gb): " + format_bytes(3 * kGiB) +
+                            " needed, " + format_bytes(2 * kGiB) + " there, " + format_bytes(1 * kGiB) +
                             " too much; would fit with memory.prefetch_depth=1 or memory.activations=recompute");
   EXPECT_EQ(text.substr(text.find('\n') + 1), format_memory_plan(plan));
 }
@@ -127,8 +149,8 @@ TEST(MemoryPlan, RefusalSaysWhenNothingHelps) {
   const MemoryPlan plan = plan_of(3 * kGiB, 3 * kGiB);
   const MemoryLimits limits{.host_bytes = 2 * kGiB, .device_bytes = 2 * kGiB};
   const std::string text = refusal(plan, limits, {{"memory.prefetch_depth=1", plan_of(3 * kGiB, 1 * kGiB)}});
-  EXPECT_NE(text.find("host memory: "), std::string::npos) << text;
-  EXPECT_NE(text.find("; device memory: "), std::string::npos) << text;
+  EXPECT_NE(text.find("host memory (memory.host_memory_gb): "), std::string::npos) << text;
+  EXPECT_NE(text.find("; device memory (device.memory_gb): "), std::string::npos) << text;
   EXPECT_NE(text.find("does not fit with memory.prefetch_depth=1 either"), std::string::npos) << text;
   EXPECT_NE(refusal(plan, limits, {}).find("use a smaller model"), std::string::npos);
 }

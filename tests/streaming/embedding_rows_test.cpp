@@ -15,7 +15,8 @@ TEST(ScatterRows, SumsInOrderAndCastsOnce) {
   std::vector<std::vector<int32_t>> tokens(3);
   std::vector<std::vector<float>> values(3);
   for (size_t part = 0; part < tokens.size(); ++part) {
-    for (uint64_t i = 0; i < 17; ++i) tokens[part].push_back(static_cast<int32_t>(random.below(part * 100 + i, kRows - 1)));
+    for (uint64_t i = 0; i < 17; ++i)
+      tokens[part].push_back(static_cast<int32_t>(random.below(part * 100 + i, kRows - 1)));
     for (uint64_t i = 0; i < 17 * kColumns; ++i) values[part].push_back(random.normal(part * 1000 + i));
   }
   std::vector<RowGradients> parts;
@@ -26,8 +27,8 @@ TEST(ScatterRows, SumsInOrderAndCastsOnce) {
     WorkerTeam team(threads);
     std::vector<bf16_bits> gradient(kRows * kColumns, 0x1234);
     std::vector<uint8_t> touched(kRows, 9);
-    scatter_rows(parts, DType::kFloat32, kColumns, std::as_writable_bytes(std::span(gradient)), DType::kBFloat16, touched,
-                 team);
+    scatter_rows(parts, DType::kFloat32, kColumns, std::as_writable_bytes(std::span(gradient)), DType::kBFloat16,
+                 touched, team);
     for (int64_t row = 0; row < kRows; ++row) {
       bool seen = false;
       for (int64_t column = 0; column < kColumns; ++column) {

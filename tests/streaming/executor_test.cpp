@@ -52,13 +52,23 @@ class TwoOps {
     const BufferIndex loss = buffers.add({.kind = BufferKind::kLoss, .bytes = 8});
     const BufferIndex host_loss = buffers.add({.kind = BufferKind::kHostLoss, .bytes = 8});
     ScheduleBuilder builder(StepVariant::kEval, 1, buffers);
-    builder.emit({.kind = OpKind::kFetch, .lane = LaneKind::kFetch, .layer = 1,
-                  .accesses = {{source, Mode::kRead}, {slot, Mode::kWrite}}, .waits = {}});
-    builder.emit({.kind = OpKind::kForward, .lane = LaneKind::kCompute, .layer = 1, .micro_batch = 0,
-                  .accesses = {{slot, Mode::kRead}, {loss, Mode::kWrite}}, .waits = {}});
-    builder.emit({.kind = OpKind::kOffloadLoss, .lane = LaneKind::kOffload,
-                  .accesses = {{loss, Mode::kRead}, {host_loss, Mode::kWrite}}, .waits = {}});
-    builder.emit({.kind = OpKind::kReport, .lane = LaneKind::kHost, .accesses = {{host_loss, Mode::kRead}}, .waits = {}});
+    builder.emit({.kind = OpKind::kFetch,
+                  .lane = LaneKind::kFetch,
+                  .layer = 1,
+                  .accesses = {{source, Mode::kRead}, {slot, Mode::kWrite}},
+                  .waits = {}});
+    builder.emit({.kind = OpKind::kForward,
+                  .lane = LaneKind::kCompute,
+                  .layer = 1,
+                  .micro_batch = 0,
+                  .accesses = {{slot, Mode::kRead}, {loss, Mode::kWrite}},
+                  .waits = {}});
+    builder.emit({.kind = OpKind::kOffloadLoss,
+                  .lane = LaneKind::kOffload,
+                  .accesses = {{loss, Mode::kRead}, {host_loss, Mode::kWrite}},
+                  .waits = {}});
+    builder.emit(
+        {.kind = OpKind::kReport, .lane = LaneKind::kHost, .accesses = {{host_loss, Mode::kRead}}, .waits = {}});
     return std::move(builder).build();
   }
 
@@ -137,9 +147,7 @@ std::byte run_with_late_fetch(bool takes_tickets) {
 }
 
 // Waiting on an event that is not recorded is no wait at all: without the ticket the consumer reads too early.
-TEST(Executor, WithoutTicketsAConsumerRunsBeforeItsProducer) {
-  EXPECT_EQ(run_with_late_fetch(false), std::byte{0});
-}
+TEST(Executor, WithoutTicketsAConsumerRunsBeforeItsProducer) { EXPECT_EQ(run_with_late_fetch(false), std::byte{0}); }
 
 TEST(Executor, AConsumerTakesItsDeviceWaitOnlyAfterTheProducerWasIssued) {
   for (int round = 0; round < 50; ++round) ASSERT_EQ(run_with_late_fetch(true), std::byte{42});

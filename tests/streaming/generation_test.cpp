@@ -88,7 +88,8 @@ TEST(Sampler, FrequenciesFollowTemperatureTopKAndTopP) {
   const auto expect_frequencies = [&](const SamplingSettings& settings, const std::vector<double>& weights) {
     constexpr int kDraws = 40000;
     std::vector<int> counts(logits.size(), 0);
-    for (uint64_t draw = 0; draw < kDraws; ++draw) ++counts[static_cast<size_t>(sample_token(logits, settings, 1, draw))];
+    for (uint64_t draw = 0; draw < kDraws; ++draw)
+      ++counts[static_cast<size_t>(sample_token(logits, settings, 1, draw))];
     double total = 0;
     for (double weight : weights) total += weight;
     for (size_t i = 0; i < weights.size(); ++i) {

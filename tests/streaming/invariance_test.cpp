@@ -58,7 +58,8 @@ TEST_P(Invariance, KeepAndRecompute) {
   for (unsigned mask : {0u, 0b00001u, 0b10110u, 0b01111u}) {
     TinySettings settings = base();
     for (int block = 0; block < settings.blocks; ++block) {
-      settings.activations.push_back((mask >> block & 1u) != 0 ? ActivationPolicy::kKeep : ActivationPolicy::kRecompute);
+      settings.activations.push_back((mask >> block & 1u) != 0 ? ActivationPolicy::kKeep
+                                                               : ActivationPolicy::kRecompute);
     }
     expect_same(expected, settings, "keep mask " + std::to_string(mask));
   }
@@ -150,7 +151,8 @@ std::string format_name(const testing::TestParamInfo<std::pair<StateFormat, DTyp
 
 INSTANTIATE_TEST_SUITE_P(Formats, Invariance, testing::ValuesIn(formats()), format_name);
 
-// M micro-batches of one row are one micro-batch of M rows up to rounding, even when rows differ wildly in trained tokens.
+// M micro-batches of one row are one micro-batch of M rows up to rounding, even when rows differ wildly in trained
+// tokens.
 TEST(Accumulation, MicroBatchesAgreeWithOneLargeBatch) {
   TinySettings split;
   split.rows = 1;
@@ -174,7 +176,8 @@ TEST(Accumulation, MicroBatchesAgreeWithOneLargeBatch) {
     all.tokens.insert(all.tokens.end(), part.tokens.begin(), part.tokens.end());
     all.positions.insert(all.positions.end(), part.positions.begin(), part.positions.end());
     all.targets.insert(all.targets.end(), part.targets.begin(), part.targets.end());
-    for (size_t i = 0; i + 1 < part.segment_starts.size(); ++i) all.segment_starts.push_back(part.segment_starts[i] + offset);
+    for (size_t i = 0; i + 1 < part.segment_starts.size(); ++i)
+      all.segment_starts.push_back(part.segment_starts[i] + offset);
   }
   all.segment_starts.push_back(static_cast<int32_t>(all.tokens.size()));
   all.trained_tokens = whole.trained_tokens = parts.trained_tokens;

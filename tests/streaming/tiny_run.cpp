@@ -69,7 +69,8 @@ RunPlan tiny_plan(const TinySettings& settings) {
   return plan_run(shape, step);
 }
 
-TinyRun::TinyRun(const TinySettings& settings) : settings_(settings), device_(std::make_unique<HostDevice>(HostDeviceOptions{})) {
+TinyRun::TinyRun(const TinySettings& settings)
+    : settings_(settings), device_(std::make_unique<HostDevice>(HostDeviceOptions{})) {
   const RunPlan plan = tiny_plan(settings);
   memory_ = std::make_unique<ModelMemory>(plan.shape.model, settings.format, plan.planner.buffers());
   WorkerTeam team(1);

@@ -124,8 +124,8 @@ TEST(Trainer, ADeviceLostInAStepLeavesTheLastStepsStateWhole) {
   whole.losses(0, 2);
   const std::vector<std::byte> expected = whole.state();
   const std::vector<std::pair<OpKind, int>> places = {
-      {OpKind::kEmbed, -1},  {OpKind::kFetch, 1}, {OpKind::kUpdate, 3}, {OpKind::kForward, 4},
-      {OpKind::kBackward, 2}, {OpKind::kOffload, 1}, {OpKind::kNorm, 0}, {OpKind::kDecide, -1}};
+      {OpKind::kEmbed, -1},   {OpKind::kFetch, 1},   {OpKind::kUpdate, 3}, {OpKind::kForward, 4},
+      {OpKind::kBackward, 2}, {OpKind::kOffload, 1}, {OpKind::kNorm, 0},   {OpKind::kDecide, -1}};
   for (const auto& [kind, layer] : places) {
     Watcher watcher;
     TinySettings settings;

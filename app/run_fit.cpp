@@ -1,0 +1,111 @@
+// What a run needs against what the machine has: limits, the files' bytes, and settings that would help.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "app/run_setup.h"
+#include "core/bytes.h"
+#include "core/system_memory.h"
+#include "data/file_list.h"
+
+namespace penstock {
+namespace {
+
+// Left to the system and to what is not planned (code, LibTorch's own memory, caches of the C library).
+constexpr uint64_t kHostReserveBytes = 512 * kMiB;
+// Beyond this the remedy's own buffer table would be the problem.
+constexpr int64_t kMostRemedyMicroBatches = 1024;
+
+uint64_t bytes_of_gigabytes(double gigabytes) { return static_cast<uint64_t>(gigabytes * static_cast<double>(kGiB)); }
+
+uint64_t device_budget(const RunSetup& setup) {
+  return setup.config.device.memory_gb > 0 ? bytes_of_gigabytes(setup.config.device.memory_gb) : UINT64_MAX;
+}
+
+uint64_t host_limit(const RunSetup& setup) {
+  uint64_t limit = read_host_memory().available_bytes;
+  if (limit != UINT64_MAX) limit -= std::min(limit, kHostReserveBytes);
+  const double wanted = setup.config.memory.host_memory_gb;
+  return wanted > 0 ? std::min(limit, bytes_of_gigabytes(wanted)) : limit;
+}
+
+// Settings that need less and change no result, each with the plan it would give.
+std::vector<Remedy> remedies(const RunSetup& setup, const RunPlan& plan, uint64_t data_bytes) {
+  std::vector<Remedy> remedies;
+  const StepSettings& settings = plan.planner.settings();
+  const auto add = [&](const std::string& text, const StepSettings& other) {
+    remedies.push_back({text, memory_plan(plan_run(plan.shape, other), data_bytes)});
+  };
+  if (settings.purpose == Purpose::kTrain) {
+    StepSettings recompute = settings;
+    recompute.activations.assign(recompute.activations.size(), ActivationPolicy::kRecompute);
+    if (recompute.activations != settings.activations) add("memory.activations=recompute", recompute);
+    StepSettings thin = recompute;
+    thin.prefetch_depth = 1;
+    thin.gradient_slots = 1;
+    add("memory.activations=recompute memory.prefetch_depth=1 memory.gradient_slots=1", thin);
+  }
+  RunShape small = plan.shape;
+  const int64_t rows = setup.config.training.per_device_train_batch_size;
+  const int64_t single_rows = rows * settings.micro_batches;
+  if (rows > 1 && single_rows <= kMostRemedyMicroBatches && settings.purpose == Purpose::kTrain) {
+    small.rows = 1;
+    StepSettings split = settings;
+    split.micro_batches = static_cast<int>(single_rows);
+    split.activations.assign(split.activations.size(), ActivationPolicy::kRecompute);
+    remedies.push_back({fmt::format("training.per_device_train_batch_size=1 training.gradient_accumulation_steps={} "
+                                    "memory.activations=recompute",
+                                    split.micro_batches),
+                        memory_plan(plan_run(small, split), data_bytes)});
+  }
+  return remedies;
+}
+
+}  // namespace
+
+std::unique_ptr<HostDevice> make_device(const RunSetup& setup) {
+  const DeviceSection& device = setup.config.device;
+  return std::make_unique<HostDevice>(HostDeviceOptions{.budget_bytes = device_budget(setup),
+                                                        .h2d_gbps = device.h2d_gbps,
+                                                        .d2h_gbps = device.d2h_gbps,
+                                                        .latency_us = device.latency_us});
+}
+
+uint64_t data_file_bytes(const RunSetup& setup) {
+  __int128 bytes = 0;
+  const auto add = [&](const std::vector<std::string>& entries, const char* key) {
+    if (entries.empty()) return;
+    for (const std::string& path : expand_paths(entries, key)) {
+      std::error_code error;
+      const uintmax_t size = std::filesystem::file_size(path, error);
+      if (!error) bytes += size;  // the loader says what is wrong with the others
+    }
+  };
+  add(setup.config.dataset.path, "dataset.path");
+  add(setup.config.dataset.eval_path, "dataset.eval_path");
+  return static_cast<uint64_t>(std::min<__int128>(bytes, INT64_MAX));
+}
+
+void require_fit(const RunSetup& setup, const RunPlan& plan) {
+  const bool reads_data = plan.planner.settings().purpose != Purpose::kGenerate;
+  require_fit(setup, plan, reads_data ? data_file_bytes(setup) : 0);
+}
+
+void require_fit(const RunSetup& setup, const RunPlan& plan, uint64_t data_bytes) {
+  const MemoryPlan memory = memory_plan(plan, data_bytes);
+  MemoryLimits limits{.host_bytes = host_limit(setup), .device_bytes = device_budget(setup)};
+  // The emulated device's memory is the host's own.
+  const bool shared_fits = memory.all_bytes() <= limits.host_bytes;
+  if (shared_fits && memory.device_bytes() <= limits.device_bytes) return;
+  if (!shared_fits && memory.host_bytes() <= limits.host_bytes) {
+    limits.device_bytes = std::min(limits.device_bytes, limits.host_bytes - memory.host_bytes());
+  }
+  penstock::require_fit(memory, limits, remedies(setup, plan, data_bytes));
+}
+
+void require_host_fit(const RunSetup& setup, const MemoryPlan& memory) {
+  penstock::require_fit(memory, {.host_bytes = host_limit(setup)}, {});
+}
+
+}  // namespace penstock
