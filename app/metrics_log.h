@@ -30,7 +30,7 @@ struct StepMetrics {
 
 struct EvaluationMetrics {
   int64_t step = 0;
-  double eval_loss = 0;  // nats per trained token
+  double eval_loss = 0;      // nats per trained token
   double bits_per_byte = 0;  // 0: targets are not bytes of text; written as null
 };
 

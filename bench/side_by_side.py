@@ -11,6 +11,7 @@ This is not a test of equal results: tests/parity does that.
 """
 
 import argparse
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -234,9 +235,8 @@ def main():
               f"ratio {row['ratio']:.2f} ({row['ratio_min']:.2f}..{row['ratio_max']:.2f}), goal {row['goal']:.1f}; "
               f"lanes of a step: " + ", ".join(f"{lane[:-3]} {ms:.0f} ms" for lane, ms in row["lanes"].items()))
     if arguments.out:
-        from importlib.metadata import version
         report = {"command": recorded_command(), "machine": machine,
-                  "versions": {name: version(name) for name in ["torch", "transformers"]},
+                  "versions": {name: importlib.metadata.version(name) for name in ["torch", "transformers"]},
                   "settings": {name: value for name, value in vars(arguments).items()
                                if name not in ("penstock", "out", "transformers_side")},
                   "summary": summary, "measurements": measurements}

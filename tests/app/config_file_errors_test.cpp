@@ -236,6 +236,28 @@ TEST(ConfigErrors, AValueThatCannotBeReadCausesNoSecondError) {
   EXPECT_THAT(errors_of(kMinimalConfig, {"tokens_per_step=1500", "max_seq_len=0"}), SizeIs(1));
 }
 
+TEST(ConfigErrors, TokensPerStepStayBelow32Bits) {
+  const std::vector<std::string> most = {"max_seq_len=32767", "per_device_train_batch_size=65536"};
+  EXPECT_THAT(errors_of(kMinimalConfig, most), IsEmpty());
+  std::vector<std::string> more = most;
+  more.push_back("gradient_accumulation_steps=2");
+  EXPECT_THAT(
+      errors_of(kMinimalConfig, more),
+      ElementsAre(StartsWith("command line: training.gradient_accumulation_steps: 2 micro-batches x 65536 rows")));
+  more = most;
+  more.push_back("tokens_per_step=4294836224");  // two micro-batches
+  EXPECT_THAT(errors_of(kMinimalConfig, more),
+              ElementsAre(StartsWith("command line: training.tokens_per_step: 2 mic")));
+}
+
+TEST(ConfigErrors, DataMayBeMissingWhereNothingReadsIt) {
+  const std::string text = "model_name_or_path: folder\n";
+  EXPECT_THAT(errors_of(text), ElementsAre("x.yaml: dataset.path: missing; give a path or a glob"));
+  const RunConfig config = parse_run_config(
+      text, "x.yaml", {}, [](const std::string&) {}, DataNeed::kOptional);
+  EXPECT_EQ(config.model.model_name_or_path, "folder");
+}
+
 TEST(ConfigErrors, CudaIsRefusedWithTheDevicesExitCode) {
   try {
     load_text(kMinimalConfig + "device:\n  backend: cuda\n");
