@@ -334,10 +334,10 @@ TEST(SafetensorsWriter, AFailingSourceLeavesTheOldFileAndNoTemporary) {
 TEST(SafetensorsWriter, NamesThePathThatCannotBeWritten) {
   const TemporaryFolder folder;
   const auto nothing = [](size_t, uint64_t, std::span<std::byte>) {};
-  expect_error(ExitCode::kBadInput, {"absent/out.tmp", "cannot create", "No such file"},
+  expect_error(ExitCode::kIo, {"absent/out.tmp", "cannot create", "No such file"},
                [&] { write_safetensors(folder.path("absent/out"), {}, nothing); });
   std::filesystem::create_directory(folder.path("taken"));
-  expect_error(ExitCode::kBadInput, {"taken", "cannot rename", "Is a directory"},
+  expect_error(ExitCode::kIo, {"taken", "cannot rename", "Is a directory"},
                [&] { write_safetensors(folder.path("taken"), {}, nothing); });
   // A device that is always full stands in for a full disk.
   std::filesystem::create_symlink("/dev/full", folder.path("full.tmp"));
