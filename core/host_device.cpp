@@ -64,8 +64,10 @@ HostDevice::~HostDevice() { failure_.close(); }
 std::string HostDevice::description() const {
   const std::string budget =
       options_.budget_bytes == UINT64_MAX ? "no memory limit" : format_bytes(options_.budget_bytes);
-  return fmt::format("host device, {}, fetch {}, offload {}, latency {:g} us", budget, rate_text(options_.h2d_gbps),
-                     rate_text(options_.d2h_gbps), options_.latency_us);
+  const bool is_paced = options_.h2d_gbps > 0 || options_.d2h_gbps > 0 || options_.latency_us > 0;
+  if (!is_paced) return fmt::format("emulated on the host, {}, link as fast as memory", budget);
+  return fmt::format("emulated on the host, {}, fetch {}, offload {}, latency {:g} us", budget,
+                     rate_text(options_.h2d_gbps), rate_text(options_.d2h_gbps), options_.latency_us);
 }
 
 std::span<std::byte> HostDevice::allocate(std::string_view name, uint64_t bytes) {

@@ -67,8 +67,8 @@ TEST(HostDevice, EachLaneHasItsOwnRate) {
 
 TEST(HostDevice, DescriptionNamesTheLink) {
   EXPECT_EQ(HostDevice({.budget_bytes = 3 * kGiB, .h2d_gbps = 25, .d2h_gbps = 12.5, .latency_us = 4}).description(),
-            "host device, 3.00 GiB, fetch 25 GB/s, offload 12.5 GB/s, latency 4 us");
-  EXPECT_EQ(HostDevice({}).description(), "host device, no memory limit, fetch unpaced, offload unpaced, latency 0 us");
+            "emulated on the host, 3.00 GiB, fetch 25 GB/s, offload 12.5 GB/s, latency 4 us");
+  EXPECT_EQ(HostDevice({}).description(), "emulated on the host, no memory limit, link as fast as memory");
 }
 
 TEST(HostDevice, LaunchesRunInOrderOnTheirLanesThread) {
