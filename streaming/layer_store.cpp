@@ -3,15 +3,6 @@
 #include "core/check.h"
 
 namespace penstock {
-namespace {
-
-constexpr uint64_t kPageBytes = 4096;
-
-bool in_model_memory(BufferKind kind) {
-  return kind == BufferKind::kHostWire || kind == BufferKind::kHostState || kind == BufferKind::kHostGradient;
-}
-
-}  // namespace
 
 LayerStore::LayerStore(const BufferTable& buffers, ModelMemory& memory, Device& device)
     : buffers_(buffers), memory_(memory), tags_(buffers.size()) {

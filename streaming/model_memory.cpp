@@ -6,22 +6,16 @@
 #include "model/layer_specs.h"
 
 namespace penstock {
-namespace {
-
-constexpr uint64_t kPageBytes = 4096;
-
-bool belongs_to_model(BufferKind kind) {
+bool in_model_memory(BufferKind kind) {
   return kind == BufferKind::kHostWire || kind == BufferKind::kHostState || kind == BufferKind::kHostGradient;
 }
-
-}  // namespace
 
 ModelMemory::ModelMemory(const ModelConfig& config, StateFormat format, const BufferTable& buffers)
     : config_(config), format_(format), layouts_(layer_layouts(config)) {
   std::vector<Buffer> wanted;
   uint64_t total_bytes = 0;
   for (const Buffer& buffer : buffers.all()) {
-    if (!belongs_to_model(buffer.kind)) continue;
+    if (!in_model_memory(buffer.kind)) continue;
     wanted.push_back(buffer);
     total_bytes += align_up(buffer.bytes, kPageBytes);
   }

@@ -14,6 +14,10 @@
 
 namespace penstock {
 
+// Buffers carved from here, at the start of a page; all others are the layer store's.
+bool in_model_memory(BufferKind kind);
+inline constexpr uint64_t kPageBytes = 4096;
+
 class ModelMemory {
  public:
   // Carves what `buffers` names: wire weights always; state and gradients where the purpose has them. Per layer the
