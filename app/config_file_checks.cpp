@@ -24,6 +24,7 @@ class Checks {
   void model();
   void dataset(DataNeed need);
   void batch();
+  void frozen();
   void schedule();
   void memory();
 
@@ -44,6 +45,10 @@ class Checks {
   }
   void shape_or_folder(const std::vector<std::string>& shape_keys);
   void tokens_per_step(const std::string& full_name, int64_t micro_batches);
+  // Of a shape from the configuration.
+  bool reads_bytes() const {
+    return config_.dataset.tokenizer == Tokenizer::kByte || config_.dataset.tokenizer == Tokenizer::kAuto;
+  }
 
   RunConfig& config_;
   GivenKeys& given_;
@@ -66,15 +71,19 @@ void Checks::model() {
   std::vector<std::string> shape_keys;
   for (const ConfigKey& key : config_keys()) {
     const std::string name = key.full_name();
-    if (key.section == "model" && key.name != "model_name_or_path" && given_.given(name)) shape_keys.push_back(name);
+    const bool is_shape = key.name != "model_name_or_path" && key.name != "train_from_scratch";
+    if (key.section == "model" && is_shape && given_.given(name)) shape_keys.push_back(name);
   }
   if (!config_.model.model_name_or_path.empty()) return shape_or_folder(shape_keys);
+  if (config_.model.train_from_scratch && readable({"model.train_from_scratch"})) {
+    report("model.train_from_scratch", "has no model.model_name_or_path to take a shape from; leave it out");
+  }
 
   std::vector<std::string> missing;
   for (const char* name : {"model.hidden_size", "model.intermediate_size", "model.num_hidden_layers",
                            "model.num_attention_heads", "model.vocab_size"}) {
     const bool follows = name == std::string_view("model.vocab_size") &&
-                         (config_.dataset.tokenizer == Tokenizer::kByte || !readable({"dataset.tokenizer"}));
+                         (reads_bytes() || !readable({"dataset.tokenizer"}));
     if (!given_.given(name) && !follows) missing.push_back(name);
   }
   if (!missing.empty()) {
@@ -85,7 +94,7 @@ void Checks::model() {
   const int64_t vocab_size = config_.model.shape.vocab_size;
   const bool checks_vocabulary =
       given_.given("model.vocab_size") && readable({"model.vocab_size", "dataset.tokenizer"});
-  if (checks_vocabulary && config_.dataset.tokenizer == Tokenizer::kByte && vocab_size < kByteVocabularySize) {
+  if (checks_vocabulary && reads_bytes() && vocab_size < kByteVocabularySize) {
     report("model.vocab_size",
            fmt::format("{} is too small for tokenizer: byte; give {} or more", vocab_size, kByteVocabularySize));
   }
@@ -105,6 +114,10 @@ void Checks::dataset(DataNeed need) {
   if (dataset.tokenizer == Tokenizer::kNone && dataset.format == DatasetFormat::kText &&
       readable({"dataset.tokenizer", "dataset.format"})) {
     report("dataset.tokenizer", "none needs JSONL rows with input_ids, but dataset.format is text");
+  }
+  if (dataset.tokenizer == Tokenizer::kModel && config_.model.model_name_or_path.empty() &&
+      readable({"dataset.tokenizer", "model.model_name_or_path"})) {
+    report("dataset.tokenizer", "model is the tokenizer of a folder; give model.model_name_or_path, or set byte");
   }
   if (!readable({"dataset.eval_path", "dataset.val_size"})) return;
   if (dataset.val_size > 1 && dataset.val_size != std::floor(dataset.val_size)) {
@@ -155,6 +168,22 @@ void Checks::batch() {
   }
 }
 
+void Checks::frozen() {
+  const TrainingSection& training = config_.training;
+  if (!readable({"training.finetuning_type", "training.freeze_trainable_layers", "training.trainable"})) return;
+  const bool freezes = training.finetuning_type == FinetuningType::kFreeze;
+  if (!freezes && training.freeze_trainable_layers) {
+    report("training.freeze_trainable_layers", "only training.finetuning_type: freeze has frozen blocks; set it");
+  }
+  if (freezes && !training.trainable.empty()) {
+    report("training.trainable", "excludes training.finetuning_type: freeze; leave one of them out");
+  }
+  if (freezes && training.freeze_trainable_layers == 0) {
+    report("training.freeze_trainable_layers",
+           "0 trains nothing; give the number of blocks, below 0 for the first ones");
+  }
+}
+
 void Checks::schedule() {
   const TrainingSection& training = config_.training;
   if (training.min_learning_rate > training.learning_rate &&
@@ -200,6 +229,12 @@ void Checks::memory() {
   }
 }
 
+// What the field uses when it starts from trained weights.
+void complete_fine_tuning(RunConfig& config, const GivenKeys& given) {
+  if (!given.given("optimizer.beta2")) config.optimizer.beta2 = 0.999;
+  if (!given.given("training.weight_decay")) config.training.weight_decay = 0.0;
+}
+
 }  // namespace
 
 void check_run_config(RunConfig& config, GivenKeys& given, DataNeed need, std::vector<ConfigProblem>& problems) {
@@ -207,6 +242,7 @@ void check_run_config(RunConfig& config, GivenKeys& given, DataNeed need, std::v
   checks.model();
   checks.dataset(need);
   checks.batch();
+  checks.frozen();
   checks.schedule();
   checks.memory();
 }
@@ -220,7 +256,10 @@ void complete_run_config(RunConfig& config, const GivenKeys& given) {
   }
   if (!training.max_steps && !training.num_train_epochs && !training.max_tokens) training.num_train_epochs = 1;
 
-  if (!config.model.model_name_or_path.empty()) return;
+  if (!config.model.model_name_or_path.empty()) {
+    if (!config.model.train_from_scratch) complete_fine_tuning(config, given);
+    return;
+  }
   ModelConfig& shape = config.model.shape;
   if (shape.vocab_size == 0) shape.vocab_size = kByteVocabularySize;
   if (shape.num_key_value_heads == 0) shape.num_key_value_heads = shape.num_attention_heads;

@@ -1,8 +1,9 @@
-// Builds one row of the key table from a field of RunConfig. For config_keys_table.cpp only.
+// Builds one row of the key table from a field of RunConfig. For the files of the table only.
 #pragma once
 
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "app/config_keys.h"
 
@@ -101,5 +102,21 @@ template <typename Access>
 Row choice(std::string_view name, Access access) {
   return Row(name, KeyType::kChoice, access);
 }
+
+constexpr double kMostCount = 1e15;  // steps, tokens: exact in a double
+constexpr double kMostExtent = 16'777'216;
+constexpr double kMostSeed = 9'007'199'254'740'991;  // 2^53 - 1
+
+constexpr KeyEffect kNo = KeyEffect::kNone;
+constexpr KeyEffect kRounding = KeyEffect::kRounding;
+constexpr KeyEffect kYes = KeyEffect::kResults;
+
+// A field of RunConfig as a generic lambda, so that one row serves reading and writing.
+#define PENSTOCK_CONFIG_FIELD(path) \
+  [](auto& config) -> auto& { return config.path; }
+
+// The table's larger sections, in files of their own.
+std::vector<Row> model_rows();
+std::vector<Row> training_rows();
 
 }  // namespace penstock

@@ -7,87 +7,7 @@ namespace penstock {
 
 namespace {
 
-constexpr double kMostCount = 1e15;  // steps, tokens: exact in a double
-constexpr double kMostExtent = 16'777'216;
-constexpr double kMostSeed = 9'007'199'254'740'991;  // 2^53 - 1
-
-// A field of RunConfig as a generic lambda, so that one row serves reading and writing.
-#define FIELD(path) \
-  [](auto& config) -> auto& { return config.path; }
-
-constexpr KeyEffect kNo = KeyEffect::kNone;
-constexpr KeyEffect kRounding = KeyEffect::kRounding;
-constexpr KeyEffect kYes = KeyEffect::kResults;
-
-// An extent of the model: 0 in ModelConfig means "not given".
-template <typename Access>
-Row extent(std::string_view name, Access access) {
-  Row row(name, KeyType::kInteger, access);
-  row.key.read = [access](const RunConfig& config) {
-    return access(config) == 0 ? KeyValue{} : KeyValue{access(config)};
-  };
-  return row;
-}
-
-// model_type is text in ModelConfig; here it is a choice of one, so that other families are refused by name.
-Row model_type_row() {
-  Row row = choice("model_type", FIELD(model.shape.model_type));
-  row.key.read = [](const RunConfig&) { return KeyValue{int64_t{0}}; };
-  row.key.write = [](RunConfig& config, const KeyValue&) { config.model.shape.model_type = "llama"; };
-  return std::move(row).choices({"llama"}).means(kYes, "family of the model");
-}
-
-std::vector<Row> shape_rows() {
-  return {
-      model_type_row(),
-      extent("vocab_size", FIELD(model.shape.vocab_size))
-          .range(1, kMostExtent)
-          .shown("259 with `tokenizer: byte`")
-          .means(kYes, "rows of the embedding and of the head"),
-      extent("hidden_size", FIELD(model.shape.hidden_size)).range(1, kMostExtent).means(kYes, "width of the model"),
-      extent("intermediate_size", FIELD(model.shape.intermediate_size))
-          .range(1, kMostExtent)
-          .means(kYes, "width inside the feed-forward part"),
-      extent("num_hidden_layers", FIELD(model.shape.num_hidden_layers)).range(1, 65536).means(kYes, "number of blocks"),
-      extent("num_attention_heads", FIELD(model.shape.num_attention_heads))
-          .range(1, 65536)
-          .means(kYes, "query heads per block"),
-      extent("num_key_value_heads", FIELD(model.shape.num_key_value_heads))
-          .range(1, 65536)
-          .shown("num_attention_heads")
-          .means(kYes, "key and value heads per block; fewer than query heads is grouped-query attention"),
-      extent("head_dim", FIELD(model.shape.head_dim))
-          .range(2, 65536)
-          .shown("hidden_size / num_attention_heads")
-          .means(kYes, "width of one head"),
-      whole("max_position_embeddings", FIELD(model.shape.max_position_embeddings))
-          .range(1, kMostExtent)
-          .shown("2048, or max_seq_len if that is more")
-          .means(kYes, "longest sequence the model is meant for"),
-      number("rms_norm_eps", FIELD(model.shape.rms_norm_eps)).above(0, 1).means(kYes, "added under the norms' root"),
-      number("rope_theta", FIELD(model.shape.rope_theta)).above(0, 1e12).means(kYes, "base of the rotary angles"),
-      number("initializer_range", FIELD(model.shape.initializer_range))
-          .above(0, 1)
-          .means(kYes, "standard deviation of the first weights"),
-  };
-}
-
-// Shape keys read as unset while a folder provides the shape.
-std::vector<Row> model_rows() {
-  std::vector<Row> rows = {
-      text("model_name_or_path", FIELD(model.model_name_or_path))
-          .unset("null")
-          .means(kYes, "folder of a Hugging Face model to start from; the shape keys below are then left out"),
-  };
-  for (Row& row : shape_rows()) {
-    row.key.unset_word = "null";
-    row.key.read = [read = row.key.read](const RunConfig& config) {
-      return config.model.model_name_or_path.empty() ? read(config) : KeyValue{};
-    };
-    rows.push_back(std::move(row));
-  }
-  return rows;
-}
+#define FIELD(path) PENSTOCK_CONFIG_FIELD(path)
 
 std::vector<Row> dataset_rows() {
   return {
@@ -99,8 +19,10 @@ std::vector<Row> dataset_rows() {
           .choices({"auto", "text", "jsonl"})
           .means(kYes, "text: one document per file; jsonl: one per line; auto: by the file's ending"),
       choice("tokenizer", FIELD(dataset.tokenizer))
-          .choices({"byte", "none"})
-          .means(kYes, "byte: one token per byte; none: JSONL rows that hold `input_ids`"),
+          .choices({"auto", "byte", "model", "none"})
+          .means(kYes,
+                 "byte: one token per byte; model: tokenizer.json of the model's folder; none: JSONL rows that hold "
+                 "`input_ids`; auto: byte for a shape, the folder's own for a folder, none where it has none"),
       whole("max_seq_len", FIELD(dataset.max_seq_len))
           .range(1, 1'048'576)
           .unit("tokens")
@@ -111,101 +33,6 @@ std::vector<Row> dataset_rows() {
           .range(0, kMostCount)
           .unit("documents")
           .means(kYes, "documents held out for evaluation: below 1 a share of them, else their number"),
-  };
-}
-
-std::vector<Row> training_length_rows() {
-  return {
-      whole("per_device_train_batch_size", FIELD(training.per_device_train_batch_size))
-          .range(1, 65536)
-          .unit("rows")
-          .means(kYes, "rows of a micro-batch"),
-      whole("gradient_accumulation_steps", FIELD(training.gradient_accumulation_steps))
-          .range(1, 65536)
-          .unit("micro-batches")
-          .means(kYes, "micro-batches per step; nearly free here, because weights cross the link once per step"),
-      whole("tokens_per_step", FIELD(training.tokens_per_step))
-          .range(1, kMostCount)
-          .unset("null")
-          .unit("tokens")
-          .means(kYes, "instead of gradient_accumulation_steps; a multiple of the tokens of a micro-batch"),
-      whole("max_steps", FIELD(training.max_steps))
-          .range(1, kMostCount)
-          .unset("null")
-          .unit("steps")
-          .means(kYes, "the run ends after so many steps"),
-      number("num_train_epochs", FIELD(training.num_train_epochs))
-          .above(0, 1e6)
-          .unset("null")
-          .shown("1 if `max_steps` and `max_tokens` are unset")
-          .means(kYes, "the run ends after so many passes over the data"),
-      whole("max_tokens", FIELD(training.max_tokens))
-          .range(1, kMostCount)
-          .unset("null")
-          .unit("tokens")
-          .means(kYes, "the run ends after so many tokens; of several limits the first that is reached counts"),
-  };
-}
-
-std::vector<Row> training_rate_rows() {
-  return {
-      number("learning_rate", FIELD(training.learning_rate)).range(0, 1).means(kYes, "highest learning rate"),
-      number("min_learning_rate", FIELD(training.min_learning_rate))
-          .range(0, 1)
-          .means(kYes, "learning rate at the end of linear, cosine and wsd"),
-      choice("lr_scheduler_type", FIELD(training.lr_scheduler_type))
-          .choices({"constant", "linear", "cosine", "wsd"})
-          .means(kYes, "course of the learning rate after warm-up; wsd is flat, then falls linearly"),
-      whole("warmup_steps", FIELD(training.warmup_steps))
-          .range(0, kMostCount)
-          .unset("auto")
-          .unit("steps")
-          .means(kYes, "steps of linear warm-up; auto: `warmup_ratio` of all steps"),
-      number("warmup_ratio", FIELD(training.warmup_ratio))
-          .range(0, 1)
-          .means(kYes, "share of all steps that warms up, where warmup_steps is auto"),
-      whole("decay_steps", FIELD(training.decay_steps))
-          .range(0, kMostCount)
-          .unset("auto")
-          .unit("steps")
-          .means(kYes, "wsd only: steps of the final fall; auto: a tenth of all steps"),
-      number("weight_decay", FIELD(training.weight_decay))
-          .range(0, 1)
-          .means(kYes, "decoupled weight decay; norms do not decay"),
-      number("max_grad_norm", FIELD(training.max_grad_norm))
-          .range(0, 1e6)
-          .means(kYes, "gradients are scaled down to this global norm; 0: no clipping"),
-      whole("seed", FIELD(training.seed)).range(0, kMostSeed).means(kYes, "of the first weights and the data order"),
-  };
-}
-
-std::vector<Row> training_saving_rows() {
-  return {
-      text("output_dir", FIELD(training.output_dir))
-          .shown("runs/&lt;config&gt;-&lt;n&gt;")
-          .means(kNo, "run directory; one that holds a run already is never overwritten silently"),
-      truth("overwrite_output_dir", FIELD(training.overwrite_output_dir))
-          .means(kNo, "replace the run that output_dir holds"),
-      choice("save_strategy", FIELD(training.save_strategy))
-          .choices({"no", "steps", "epoch"})
-          .means(kNo, "when checkpoints are written; steps and epoch also write one at the end, no writes none"),
-      whole("save_steps", FIELD(training.save_steps))
-          .range(1, kMostCount)
-          .unit("steps")
-          .means(kNo, "distance of two checkpoints with `save_strategy: steps`"),
-      whole("save_total_limit", FIELD(training.save_total_limit))
-          .range(0, kMostCount)
-          .means(kNo, "checkpoints that are kept, the newest ones; 0: all"),
-      whole("eval_steps", FIELD(training.eval_steps))
-          .range(0, kMostCount)
-          .unit("steps")
-          .means(kNo, "distance of two evaluations; 0: only at the end"),
-      whole("max_eval_tokens", FIELD(training.max_eval_tokens))
-          .range(0, kMostCount)
-          .unit("tokens")
-          .means(kNo, "an evaluation ends after so many tokens; 0: all"),
-      text("resume_from_checkpoint", FIELD(training.resume_from_checkpoint))
-          .means(kNo, "auto: the newest valid checkpoint of output_dir; or a path; empty: start afresh"),
   };
 }
 
@@ -220,7 +47,10 @@ std::vector<Row> optimizer_rows() {
                  "deferred: under the next step's forward; eager: under backward, needs `max_grad_norm: 0`, and "
                  "a step that is aborted leaves the state mixed"),
       number("beta1", FIELD(optimizer.beta1)).below(0, 1).means(kYes, "decay of AdamW's first moment"),
-      number("beta2", FIELD(optimizer.beta2)).below(0, 1).means(kYes, "decay of AdamW's second moment"),
+      number("beta2", FIELD(optimizer.beta2))
+          .below(0, 1)
+          .shown("0.95; 0.999 when fine-tuning")
+          .means(kYes, "decay of AdamW's second moment"),
       number("eps", FIELD(optimizer.eps)).above(0, 1).means(kYes, "AdamW's epsilon, outside the root"),
       whole("threads", FIELD(optimizer.threads))
           .range(1, 1024)
@@ -246,6 +76,12 @@ std::vector<Row> memory_rows() {
           .range(0, 65536)
           .unit("blocks")
           .means(kNo, "with `activations: recompute`, the first so many blocks keep theirs all the same"),
+      whole("head_parts", FIELD(memory.head_parts))
+          .range(1, 4096)
+          .unset("auto")
+          .means(kRounding,
+                 "the head streams in so many parts of its vocabulary, for a head too large for the device; auto: "
+                 "1 if it fits, else the fewest that do"),
       number("host_memory_gb", FIELD(memory.host_memory_gb))
           .range(0, 1e6)
           .unit("GiB")
@@ -340,9 +176,7 @@ const std::vector<ConfigKey>& config_keys() {
     std::vector<ConfigKey> keys;
     append(keys, "model", model_rows());
     append(keys, "dataset", dataset_rows());
-    append(keys, "training", training_length_rows());
-    append(keys, "training", training_rate_rows());
-    append(keys, "training", training_saving_rows());
+    append(keys, "training", training_rows());
     append(keys, "optimizer", optimizer_rows());
     append(keys, "memory", memory_rows());
     append(keys, "device", device_rows());

@@ -36,7 +36,7 @@ ExitCode run_eval(const VerbArguments& arguments) {
   if (dataset.validation().documents->empty()) {
     throw Error(ExitCode::kBadInput, "nothing to evaluate on: set dataset.val_size or dataset.eval_path");
   }
-  ModelMemory memory(setup.model, setup.config.optimizer.state_format, plan.planner.buffers());
+  ModelMemory memory(plan.shape, plan.planner.buffers());
   load_trained_weights(setup, memory);
   const std::unique_ptr<HostDevice> device = make_device(setup);
   StepEngine engine(plan, memory, *device, engine_options(setup));

@@ -20,8 +20,8 @@ ExitCode run_gradients(const VerbArguments& arguments, const std::string& out) {
   const RunPlan plan = plan_run(shape, settings);
   require_fit(setup, plan);
   const Dataset dataset(dataset_options(setup));
-  ModelMemory memory(setup.model, shape.format, plan.planner.buffers());
-  if (setup.config.model.model_name_or_path.empty() && setup.config.training.resume_from_checkpoint.empty()) {
+  ModelMemory memory(shape, plan.planner.buffers());
+  if (starts_from_scratch(setup) && setup.config.training.resume_from_checkpoint.empty()) {
     WorkerTeam team(setup.optimizer_threads);
     initialize_weights(memory, static_cast<uint64_t>(setup.config.training.seed), team);
   } else {

@@ -29,7 +29,20 @@ struct CommandLine {
   penstock::ExportArguments export_arguments;
   std::string gradients_out;
   bool schedule = false;
+  penstock::InitArguments init;
 };
+
+void add_init(CLI::App& app, penstock::InitArguments& arguments) {
+  CLI::App* init = app.add_subcommand("init", "write a commented configuration that fits this machine");
+  init->add_option("model", arguments.model,
+                   "Hugging Face folder, hub id in the local cache, or the size of a new model: 125M, qwen3:1.5B")
+      ->type_name("MODEL_FOLDER_OR_SHAPE")
+      ->required();
+  init->add_option("--data", arguments.data, "training files, folders or patterns")->type_name("FILE");
+  init->add_option("--output,-o", arguments.output, "file to write, - for standard output (default: MODEL.yaml)")
+      ->type_name("FILE");
+  init->add_flag("--overwrite", arguments.overwrite, "replace a file that is there");
+}
 
 void add_verbs(CLI::App& app, CommandLine& line) {
   add_verb(app, "train", "train a model", line.arguments);
@@ -42,8 +55,11 @@ void add_verbs(CLI::App& app, CommandLine& line) {
   gradients->add_option("--out", line.gradients_out, "safetensors file to write")->type_name("FILE")->required();
   export_verb->add_option("--out", line.export_arguments.out, "folder to write")->type_name("FOLDER")->required();
   export_verb->add_option("--dtype", line.export_arguments.dtype, "bfloat16 or float32 (default: as trained)");
+  export_verb->add_option("--max_shard_size", line.export_arguments.max_shard_size,
+                          "bytes of a weight file, as 500MB or 5GB (default: 5GB)");
   export_verb->add_flag("--overwrite", line.export_arguments.overwrite, "replace a model folder that is there");
   plan->add_flag("--schedule", line.schedule, "print the step, op by op");
+  add_init(app, line.init);
 }
 
 ExitCode run_verb(const CLI::App& app, CommandLine& line) {
@@ -54,6 +70,7 @@ ExitCode run_verb(const CLI::App& app, CommandLine& line) {
   if (name == "eval") return run_eval(line.arguments);
   if (name == "generate") return run_generate(line.arguments);
   if (name == "gradients") return run_gradients(line.arguments, line.gradients_out);
+  if (name == "init") return run_init(line.init);
   if (name == "plan") return run_plan(line.arguments, line.schedule);
   line.export_arguments.verb = line.arguments;
   return run_export(line.export_arguments);
@@ -63,7 +80,7 @@ int run_command(int argc, char** argv) {
   CLI::App app("Penstock trains language models that are larger than the GPU's memory.", "penstock");
   app.require_subcommand(1);
   CommandLine line;
-  line.arguments.program = argv[0];
+  line.arguments.program = line.init.program = argv[0];
   add_verbs(app, line);
   try {
     app.parse(argc, argv);

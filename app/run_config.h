@@ -17,7 +17,7 @@
 
 namespace penstock {
 
-enum class Tokenizer : uint8_t { kByte, kNone };
+enum class FinetuningType : uint8_t { kFull, kFreeze };
 enum class SaveStrategy : uint8_t { kNo, kSteps, kEpoch };
 enum class Backend : uint8_t { kAuto, kHost, kCuda };
 enum class ComputeType : uint8_t { kAuto, kFloat32, kBFloat16 };
@@ -28,7 +28,8 @@ enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
 enum class DataNeed : uint8_t { kOptional, kRequired };
 
 struct ModelSection {
-  std::string model_name_or_path;  // if not empty, `shape` is not used
+  std::string model_name_or_path;   // if not empty, `shape` is not used
+  bool train_from_scratch = false;  // of that folder only the shape is taken
   ModelConfig shape;
   bool operator==(const ModelSection&) const = default;
 };
@@ -37,7 +38,7 @@ struct DatasetSection {
   std::vector<std::string> path;
   std::vector<std::string> eval_path;
   DatasetFormat format = DatasetFormat::kAuto;
-  Tokenizer tokenizer = Tokenizer::kByte;
+  Tokenizer tokenizer = Tokenizer::kAuto;
   int64_t max_seq_len = 1024;
   bool packing = true;
   double val_size = 0;  // below 1: a share of the documents; else their number
@@ -51,6 +52,9 @@ struct TrainingSection {
   std::optional<int64_t> max_steps;        // of these three at least one is set
   std::optional<double> num_train_epochs;
   std::optional<int64_t> max_tokens;
+  FinetuningType finetuning_type = FinetuningType::kFull;
+  std::optional<int64_t> freeze_trainable_layers;  // kFreeze only: last blocks; negative: first; unset: 2
+  std::vector<std::string> trainable;              // patterns over tensor names; empty: all
   double learning_rate = 3e-4;
   double min_learning_rate = 0;
   LrSchedulerType lr_scheduler_type = LrSchedulerType::kCosine;
@@ -85,8 +89,9 @@ struct MemorySection {
   int64_t prefetch_depth = 1;
   int64_t gradient_slots = 2;
   ActivationPolicy activations = ActivationPolicy::kKeep;
-  int64_t keep_layers = 0;    // with kRecompute: the first blocks that keep all the same
-  double host_memory_gb = 0;  // 0: what is free
+  std::optional<int64_t> head_parts;  // unset: 1, or the fewest that fit
+  int64_t keep_layers = 0;            // with kRecompute: the first blocks that keep all the same
+  double host_memory_gb = 0;          // 0: what is free
   bool operator==(const MemorySection&) const = default;
 };
 

@@ -26,6 +26,7 @@ namespace {
 constexpr const char* kConfigName = "config.yaml";
 constexpr const char* kMetricsName = "metrics.jsonl";
 constexpr const char* kModelName = "model";
+constexpr const char* kSourceName = "source";  // as app/source_folder.h says
 
 [[noreturn]] void throw_io(const fs::path& path, int error) {
   throw Error(ExitCode::kIo, fmt::format("{}: cannot be written ({}); choose another training.output_dir",
@@ -162,7 +163,7 @@ bool claim(const fs::path& directory) {
 // Only what a run wrote goes; other files in the folder are not ours.
 void remove_run(const fs::path& directory) {
   remove_checkpoints_after(directory, -1);
-  for (const char* name : {kMetricsName, kModelName, kConfigName}) {
+  for (const char* name : {kMetricsName, kModelName, kSourceName, kConfigName}) {
     std::error_code error;
     fs::remove_all(directory / name, error);
     if (error) throw_io(directory / name, error.value());

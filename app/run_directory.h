@@ -1,4 +1,4 @@
-// Where a run writes: config.yaml, metrics.jsonl, checkpoint-<step>/, model/.
+// Where a run writes: config.yaml, metrics.jsonl, checkpoint-<step>/, model/, source/.
 // Not the writer of checkpoints. Two phases: choose_run_directory() only looks and may refuse, create_run_directory()
 // writes; so that everything else about a run can be checked in between and a refused run leaves nothing behind.
 // Invariant: a directory that holds a run is never taken for a new one unless the user said so; two processes never

@@ -19,10 +19,6 @@ constexpr int64_t kMostRemedyMicroBatches = 1024;
 
 uint64_t bytes_of_gigabytes(double gigabytes) { return static_cast<uint64_t>(gigabytes * static_cast<double>(kGiB)); }
 
-uint64_t device_budget(const RunSetup& setup) {
-  return setup.config.device.memory_gb > 0 ? bytes_of_gigabytes(setup.config.device.memory_gb) : UINT64_MAX;
-}
-
 uint64_t host_limit(const RunSetup& setup) {
   uint64_t limit = read_host_memory().available_bytes;
   if (limit != UINT64_MAX) limit -= std::min(limit, kHostReserveBytes);
@@ -46,6 +42,11 @@ std::vector<Remedy> remedies(const RunSetup& setup, const RunPlan& plan, uint64_
     thin.gradient_slots = 1;
     add("memory.activations=recompute memory.prefetch_depth=1 memory.gradient_slots=1", thin);
   }
+  if (settings.purpose == Purpose::kTrain && plan.shape.head_parts < 8 && plan.shape.model.vocab_size >= 64) {
+    RunShape split = plan.shape;
+    split.head_parts = 8;
+    remedies.push_back({"memory.head_parts=8", memory_plan(plan_run(split, settings), data_bytes)});
+  }
   RunShape small = plan.shape;
   const int64_t rows = setup.config.training.per_device_train_batch_size;
   const int64_t single_rows = rows * settings.micro_batches;
@@ -63,6 +64,10 @@ std::vector<Remedy> remedies(const RunSetup& setup, const RunPlan& plan, uint64_
 }
 
 }  // namespace
+
+uint64_t device_budget(const RunSetup& setup) {
+  return setup.config.device.memory_gb > 0 ? bytes_of_gigabytes(setup.config.device.memory_gb) : UINT64_MAX;
+}
 
 std::unique_ptr<HostDevice> make_device(const RunSetup& setup) {
   const DeviceSection& device = setup.config.device;

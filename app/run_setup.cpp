@@ -9,10 +9,11 @@
 
 #include "app/config_file.h"
 #include "app/console.h"
+#include "app/load_progress.h"
+#include "app/model_setup.h"
 #include "app/run_directory.h"
 #include "core/error.h"
 #include "core/system_memory.h"
-#include "data/byte_tokenizer.h"
 #include "model/hf_folder.h"
 #include "streaming/checkpoint.h"
 #include "streaming/model_weights.h"
@@ -127,6 +128,26 @@ CostModel paced_costs(const RunSetup& setup) {
           .loss_seconds = 3 * 2 * tokens * head / rate};
 }
 
+// The fewest parts with which the training step fits the device; one where none does, so that the refusal speaks of the
+// plain step.
+void choose_head_parts(RunSetup& setup) {
+  constexpr int kMostHeadParts = 256;
+  const auto wanted = setup.config.memory.head_parts;
+  setup.head_parts = static_cast<int>(std::min(wanted.value_or(1), setup.model.vocab_size));
+  if (wanted || setup.config.device.memory_gb <= 0) return;
+  const uint64_t budget = device_budget(setup);
+  for (int parts = 1; parts <= std::min<int64_t>(kMostHeadParts, setup.model.vocab_size); parts *= 2) {
+    setup.head_parts = parts;
+    const RunPlan plan = plan_run(training_shape(setup), step_settings(setup, Purpose::kTrain));
+    if (memory_plan(plan, 0).device_bytes() > budget) continue;
+    if (parts > 1) {
+      spdlog::info("the head streams in {} parts of its vocabulary: whole it does not fit device.memory_gb", parts);
+    }
+    return;
+  }
+  setup.head_parts = 1;
+}
+
 }  // namespace
 
 RunConfig load_verb_config(const std::string& argument, const std::vector<std::string>& overrides, DataNeed need) {
@@ -136,19 +157,13 @@ RunConfig load_verb_config(const std::string& argument, const std::vector<std::s
 }
 
 RunSetup set_up_run(const RunConfig& config) {
-  RunSetup setup{.config = config, .model = config.model.shape};
-  if (!config.model.model_name_or_path.empty()) {
-    setup.model = load_model_config(config.model.model_name_or_path);
-  } else if (config.dataset.tokenizer == Tokenizer::kByte) {
-    setup.model.bos_token_id = kByteBos;
-    setup.model.eos_token_ids = {kByteEos};
-    setup.model.pad_token_id = kBytePad;
-  }
-  validate(setup.model);
+  RunSetup setup{.config = config};
+  set_up_model(setup);
   require_countable(config, setup.model);
   setup.compute = compute_dtype(config);
   setup.compute_threads = static_cast<int>(config.device.compute_threads.value_or(usable_cpus()));
   setup.optimizer_threads = static_cast<int>(config.optimizer.threads.value_or(usable_cpus()));
+  choose_head_parts(setup);
   return setup;
 }
 
@@ -161,7 +176,9 @@ RunShape training_shape(const RunSetup& setup) {
           .rows = setup.config.training.per_device_train_batch_size,
           .length = setup.config.dataset.max_seq_len,
           .kv_capacity = 0,
-          .compute_threads = setup.compute_threads};
+          .compute_threads = setup.compute_threads,
+          .trainable = setup.trainable,
+          .head_parts = setup.head_parts};
 }
 
 StepSettings step_settings(const RunSetup& setup, Purpose purpose) {
@@ -181,8 +198,11 @@ StepSettings step_settings(const RunSetup& setup, Purpose purpose) {
 
 DatasetOptions dataset_options(const RunSetup& setup) {
   const RunConfig& config = setup.config;
+  const std::vector<int32_t> eos(setup.model.eos_token_ids.begin(), setup.model.eos_token_ids.end());
   return {.paths = config.dataset.path,
           .format = config.dataset.format,
+          .tokenizer = config.dataset.tokenizer,
+          .start_encoder = [folder = setup.model_folder, eos] { return start_model_encoder(folder, eos); },
           .max_seq_len = config.dataset.max_seq_len,
           .packing = config.dataset.packing,
           .val_size = config.dataset.val_size,
@@ -260,9 +280,9 @@ void load_trained_weights(const RunSetup& setup, ModelMemory& memory) {
                                                    "model/; train first, or give another training.output_dir",
                                                    training.output_dir));
     }
-    load_weights(memory, final_model.string());
-  } else if (!setup.config.model.model_name_or_path.empty()) {
-    load_weights(memory, setup.config.model.model_name_or_path);
+    load_weights(memory, final_model.string(), shown_on(error_console()));
+  } else if (!starts_from_scratch(setup)) {
+    load_weights(memory, setup.model_folder, shown_on(error_console()));
   } else {
     throw Error(ExitCode::kBadInput,
                 "no trained weights: give a run directory instead of the configuration, "

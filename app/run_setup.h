@@ -26,6 +26,9 @@ RunConfig load_verb_config(const std::string& argument, const std::vector<std::s
 struct RunSetup {
   RunConfig config;
   ModelConfig model;
+  std::string model_folder;     // model_name_or_path on this machine; empty: the configuration gives the shape
+  TrainablePatterns trainable;  // empty: all
+  int head_parts = 1;
   DType compute = DType::kFloat32;
   int compute_threads = 1;
   int optimizer_threads = 1;
@@ -36,6 +39,15 @@ struct RunSetup {
 RunSetup set_up_run(const RunConfig& config);
 
 RunShape training_shape(const RunSetup& setup);
+// Of the whole model, and of what is trained.
+struct ParameterCounts {
+  uint64_t all = 0, trained = 0;
+};
+ParameterCounts parameter_counts(const RunSetup& setup);
+
+// True where the first weights are drawn, not loaded.
+bool starts_from_scratch(const RunSetup& setup);
+
 StepSettings step_settings(const RunSetup& setup, Purpose purpose);
 DatasetOptions dataset_options(const RunSetup& setup);
 LearningRateSettings learning_rate_settings(const RunSetup& setup, int64_t total_steps);
@@ -44,6 +56,9 @@ TrainerSettings trainer_settings(const RunSetup& setup, int64_t total_steps);
 EngineOptions engine_options(const RunSetup& setup);
 
 std::unique_ptr<HostDevice> make_device(const RunSetup& setup);
+
+// Most device memory the run may use; UINT64_MAX: no limit is set.
+uint64_t device_budget(const RunSetup& setup);
 
 // Bytes of the files that a run keeps in memory whole. Throws Error(kBadInput) for an entry without a file.
 uint64_t data_file_bytes(const RunSetup& setup);
@@ -65,17 +80,5 @@ void load_trained_weights(const RunSetup& setup, ModelMemory& memory);
 // The checkpoint of training.resume_from_checkpoint; empty: none is asked for. As in training, `auto` is the newest of
 // output_dir, and empty where that has none. Throws Error(kBadInput).
 std::filesystem::path resume_checkpoint(const RunConfig& config);
-
-// Throws Error(kBadInput) unless the model's tokens are those of the byte tokenizer.
-void require_promptable(const RunSetup& setup);
-// Throws Error(kBadInput) unless the prompt and at least one and all of max_new_tokens fit max_position_embeddings.
-void require_positions(const RunSetup& setup, const std::string& prompt);
-
-// The plan under which continue_text() continues `prompt`: fewer than max_new_tokens where the model's positions end.
-// Throws Error(kBadInput) where the prompt alone takes them all.
-RunPlan sample_plan(const RunSetup& setup, const std::string& prompt);
-
-// The continuation of `text` by an engine made for it; the byte tokenizer. Returns new text only.
-std::string continue_text(const RunSetup& setup, ModelMemory& memory, const std::string& text);
 
 }  // namespace penstock

@@ -5,16 +5,16 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "model/hf_folder.h"
+#include "model/hf_folder_writer.h"
 
 namespace penstock {
 
 namespace fs = std::filesystem;
 
-RunPlan checked_plan(const RunSetup& setup) {
+RunPlan checked_plan(const RunSetup& setup, const std::optional<Prompt>& prompt) {
   RunPlan plan = plan_run(training_shape(setup), step_settings(setup, Purpose::kTrain));
   require_fit(setup, plan);
-  if (samples_at_end(setup)) require_fit(setup, sample_plan(setup, setup.config.generation.prompt));
+  if (prompt) require_fit(setup, sample_plan(setup, *prompt));
   return plan;
 }
 
@@ -82,6 +82,7 @@ RunConfig resolved_config(const RunSetup& setup, int64_t warmup_steps) {
   config.device.compute_dtype = setup.compute == DType::kBFloat16 ? ComputeType::kBFloat16 : ComputeType::kFloat32;
   config.device.compute_threads = setup.compute_threads;
   config.training.warmup_steps = warmup_steps;
+  config.memory.head_parts = setup.head_parts;
   return config;
 }
 

@@ -3,10 +3,11 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "app/run_directory.h"
-#include "app/run_setup.h"
+#include "app/sample_text.h"
 #include "data/training_stream.h"
 #include "streaming/checkpoint.h"
 
@@ -16,12 +17,13 @@ inline bool learns(const RunSetup& setup) { return setup.config.device.compute =
 
 // The run ends with text: its tokenizer can read a prompt.
 inline bool samples_at_end(const RunSetup& setup) {
-  return learns(setup) && setup.config.dataset.tokenizer == Tokenizer::kByte &&
+  return learns(setup) && setup.config.dataset.tokenizer != Tokenizer::kNone &&
          setup.config.generation.max_new_tokens > 0;
 }
 
-// Of training; the sample at the end has been checked as well. Throws Error(kDoesNotFit).
-RunPlan checked_plan(const RunSetup& setup);
+// Of training; the sample after `prompt` at the end, if there is one, has been checked as well. Throws
+// Error(kDoesNotFit).
+RunPlan checked_plan(const RunSetup& setup, const std::optional<Prompt>& prompt);
 
 // As choose_run_directory. Also throws Error(kBadInput) if model/ in it cannot be replaced at the end, and for a paced
 // run that would continue another in place.

@@ -6,7 +6,9 @@
 #include <limits>
 
 #include "app/console.h"
+#include "app/load_progress.h"
 #include "app/signals.h"
+#include "app/source_folder.h"
 #include "streaming/model_weights.h"
 
 namespace penstock {
@@ -30,7 +32,8 @@ std::array<double, kLaneCount> lane_milliseconds(const TraceRecorder& trace) {
 TrainingRun::TrainingRun(const RunConfig& config, const fs::path& config_path, const std::string& program)
     : program_(program),
       setup_(set_up_run(config)),
-      plan_(checked_plan(setup_)),
+      prompt_(samples_at_end(setup_) ? std::optional(encode_prompt(setup_)) : std::nullopt),
+      plan_(checked_plan(setup_, prompt_)),
       choice_(choose_directory(setup_, config_path, program)),
       dataset_(dataset_options(setup_)),
       stream_(std::make_shared<TrainingStream>(dataset_.training(), dataset_options(setup_))),
@@ -83,7 +86,7 @@ ExitCode TrainingRun::train() {
 }
 
 void TrainingRun::open() {
-  memory_ = std::make_unique<ModelMemory>(setup_.model, plan_.shape.format, plan_.planner.buffers());
+  memory_ = std::make_unique<ModelMemory>(plan_.shape, plan_.planner.buffers());
   device_ = make_device(setup_);
   EngineOptions options = engine_options(setup_);
   options.traces = true;
@@ -100,6 +103,7 @@ void TrainingRun::open() {
                  abandoned == 1 ? "" : "s", directory_.string(), first_step_);
   }
   write_effective_config(directory_, resolved_config(setup_, settings.learning_rate.warmup_steps));
+  if (!setup_.model_folder.empty()) keep_source_files(setup_.model_folder, directory_);
   metrics_ = std::make_unique<MetricsLog>(directory_ / "metrics.jsonl", first_step_);
   progress_ = std::make_unique<Progress>(error_console(), setup_.config.logging.logging_steps, first_step_);
   loader_ = std::make_unique<Loader>([stream = std::move(stream_)] { return stream->next(); });
@@ -118,8 +122,8 @@ void TrainingRun::load_state() {
     if (choice_.kind != RunChoice::Kind::kContinue) return;  // a branch has nothing of its own yet
     durable_ = choice_.resume;
     saved_step_ = first_step_;
-  } else if (!setup_.config.model.model_name_or_path.empty()) {
-    load_weights(*memory_, setup_.config.model.model_name_or_path);
+  } else if (!starts_from_scratch(setup_)) {
+    load_weights(*memory_, setup_.model_folder, shown_on(error_console()));
   } else {
     WorkerTeam team(setup_.optimizer_threads);
     initialize_weights(*memory_, static_cast<uint64_t>(setup_.config.training.seed), team);
@@ -129,14 +133,18 @@ void TrainingRun::load_state() {
 void TrainingRun::print_opening() const {
   const TrainingSection& training = setup_.config.training;
   const MemoryPlan memory = memory_plan(plan_, 0);
-  const double parameters = static_cast<double>(memory.parameter_count);
+  const ParameterCounts parameters = parameter_counts(setup_);
   uint64_t checkpoint_bytes = 0;
   for (int layer = 0; layer < memory_->layer_count(); ++layer) {
     checkpoint_bytes += memory_->layer(layer).wire.size() + memory_->layer(layer).state.size();
   }
   std::error_code error;
   const uint64_t free_bytes = fs::space(directory_, error).available;
-  spdlog::info("model    {}, {} parameters, all trained", setup_.model.model_type, format_count(parameters));
+  const std::string trained = parameters.trained == parameters.all
+                                  ? "all trained"
+                                  : format_count(static_cast<double>(parameters.trained)) + " of them trained";
+  spdlog::info("model    {}, {} parameters, {}", setup_.model.model_type,
+               format_count(static_cast<double>(parameters.all)), trained);
   if (first_step_ < total_steps_) {
     spdlog::info(
         "steps    {} to {}, {} tokens each: {} x {} x {}; more accumulation is nearly free, weights cross the "
@@ -145,7 +153,8 @@ void TrainingRun::print_opening() const {
         training.per_device_train_batch_size, setup_.config.dataset.max_seq_len);
   }
   spdlog::info("memory   host {} ({:.1f} B per parameter), device {}", format_bytes(memory.host_bytes()),
-               static_cast<double>(memory.host_bytes()) / parameters, format_bytes(memory.device_bytes()));
+               static_cast<double>(memory.host_bytes()) / static_cast<double>(parameters.all),
+               format_bytes(memory.device_bytes()));
   spdlog::info("device   {}, {} compute on {} threads, optimizer {} on {} threads", device_->description(),
                dtype_name(setup_.compute), setup_.compute_threads, state_format_name(plan_.shape.format),
                setup_.optimizer_threads);
@@ -240,21 +249,19 @@ void TrainingRun::finish() {
 }
 
 void TrainingRun::export_and_sample() {
-  const bool bytes = setup_.config.dataset.tokenizer == Tokenizer::kByte;
   const fs::path folder = directory_ / "model";
-  export_model(*memory_, folder.string(),
-               {.dtype = wire_dtype(plan_.shape.format),
-                .tokenizer = bytes ? TokenizerFiles::kBytes : TokenizerFiles::kNone,
-                .overwrite = true});
+  ModelFolderSettings settings = model_folder_settings(setup_);
+  settings.overwrite = true;
+  export_model(*memory_, folder.string(), settings);
   print_result(fmt::format("model    {}", folder.string()));
-  if (!samples_at_end(setup_)) return;
+  if (!prompt_) return;
   // The generator needs the device's memory; the host's weights stay.
   trainer_.reset();
   engine_.reset();
   device_.reset();
-  const std::string& prompt = setup_.config.generation.prompt;
+  const std::string sample = continue_text(setup_, *memory_, *prompt_);
   print_result("--- sample ---");
-  print_result(prompt + continue_text(setup_, *memory_, prompt));
+  print_result(setup_.config.generation.prompt + sample);
   print_result("--- end of sample ---");
 }
 

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "app/evaluation.h"
@@ -42,6 +43,7 @@ class TrainingRun {
 
   std::string program_;
   RunSetup setup_;
+  std::optional<Prompt> prompt_;  // of the sample at the end
   RunPlan plan_;
   RunChoice choice_;
   Dataset dataset_;

@@ -33,11 +33,22 @@ struct ExportArguments {
   VerbArguments verb;
   std::string out;
   std::string dtype;  // bfloat16, float32 or empty: as trained
+  std::string max_shard_size;  // "5GB"; empty: the default
   bool overwrite = false;
 };
 ExitCode run_export(const ExportArguments& arguments);
 
 // The byte table, or with `schedule` the step as text; allocates nothing.
 ExitCode run_plan(const VerbArguments& arguments, bool schedule);
+
+struct InitArguments {
+  std::string program = "penstock";
+  std::string model;              // folder, hub id or size
+  std::vector<std::string> data;  // files, folders, patterns
+  std::string output;             // "-": standard output; empty: named after the model
+  bool overwrite = false;
+};
+// Writes a commented configuration that fits this machine.
+ExitCode run_init(const InitArguments& arguments);
 
 }  // namespace penstock

@@ -44,7 +44,8 @@ class LayoutHash {
   uint64_t value_ = 0xcbf29ce484222325u;
 };
 
-uint64_t hash_places(const std::vector<TensorPlace>& places) {
+// `frozen_elements` counts only where there are any: a model trained as a whole keeps the hash of its checkpoints.
+uint64_t hash_places(const std::vector<TensorPlace>& places, uint64_t frozen_elements) {
   LayoutHash hash;
   hash.add(places.size());
   for (const TensorPlace& place : places) {
@@ -53,6 +54,7 @@ uint64_t hash_places(const std::vector<TensorPlace>& places) {
     for (const int64_t extent : place.spec.shape) hash.add(static_cast<uint64_t>(extent));
     hash.add(place.offset);
   }
+  if (frozen_elements > 0) hash.add(frozen_elements);
   return hash.value();
 }
 
@@ -64,17 +66,27 @@ LayerLayout::LayerLayout(std::vector<TensorSpec> tensors) {
   for (TensorSpec& spec : tensors) {
     CHECK(names.insert(spec.name).second);
     const uint64_t element_count = count_elements(spec);
-    if (element_count > kMaxSlabElements - slab_elements_) {
-      throw Error(ExitCode::kBadInput, fmt::format("{}: {} elements after {} others do not fit a slab of at most {}; "
-                                                   "use a smaller shape",
-                                                   spec.name, element_count, slab_elements_, kMaxSlabElements));
-    }
-    const uint64_t offset = slab_elements_;
-    slab_elements_ = align_up(offset + element_count, kAlignmentElements);
     parameter_count_ += element_count;
-    tensors_.push_back({std::move(spec), offset, element_count});
+    tensors_.push_back({std::move(spec), 0, element_count});
   }
-  hash_ = hash_places(tensors_);
+  place_tensors(/*trainable=*/true);
+  trainable_elements_ = slab_elements_;
+  place_tensors(/*trainable=*/false);
+  hash_ = hash_places(tensors_, slab_elements_ - trainable_elements_);
+}
+
+void LayerLayout::place_tensors(bool trainable) {
+  for (TensorPlace& place : tensors_) {
+    if (place.spec.trainable != trainable) continue;
+    if (place.element_count > kMaxSlabElements - slab_elements_) {
+      throw Error(ExitCode::kBadInput,
+                  fmt::format("{}: {} elements after {} others do not fit a slab of at most {}; "
+                              "use a smaller shape",
+                              place.spec.name, place.element_count, slab_elements_, kMaxSlabElements));
+    }
+    place.offset = slab_elements_;
+    slab_elements_ = align_up(place.offset + place.element_count, kAlignmentElements);
+  }
 }
 
 const TensorPlace& LayerLayout::tensor(std::string_view name) const {

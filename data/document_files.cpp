@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "core/check.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "data/byte_tokenizer.h"
@@ -31,6 +32,14 @@ DatasetFormat format_of(const std::string& path, DatasetFormat asked) {
 }  // namespace
 
 void LoadedDocuments::require_kind(DocumentKind other, const std::string& path) {
+  CHECK(tokenizer != Tokenizer::kAuto);
+  if (other == DocumentKind::kText && tokenizer == Tokenizer::kNone) {
+    throw Error(
+        ExitCode::kBadInput,
+        fmt::format("{} holds text, and there is no tokenizer for it (dataset.tokenizer is none): give rows with "
+                    "\"input_ids\", or a model folder that has its tokenizer.json",
+                    path));
+  }
   if (!kind) {
     kind = other;
     kind_path = path;
@@ -50,12 +59,12 @@ void load_text_file(const std::string& path, LoadedDocuments& documents) {
                             *offset, static_cast<unsigned char>(text[*offset])));
   }
   documents.require_kind(DocumentKind::kText, path);
-  documents.texts.push_back(std::move(text));
+  documents.texts.add(std::move(text), path);
 }
 
 std::unique_ptr<DocumentStore> load_documents(const std::vector<std::string>& entries, const char* key,
                                               const DatasetOptions& options) {
-  LoadedDocuments documents;
+  LoadedDocuments documents(options);
   const RowLimits limits{.vocab_size = options.vocab_size, .max_seq_len = options.max_seq_len};
   for (const std::string& path : expand_paths(entries, key)) {
     if (format_of(path, options.format) == DatasetFormat::kText) {
@@ -65,14 +74,15 @@ std::unique_ptr<DocumentStore> load_documents(const std::vector<std::string>& en
     }
   }
   if (documents.kind == DocumentKind::kPretokenized) return make_pretokenized_store(std::move(documents.rows));
-  if (!documents.texts.empty() && options.vocab_size < kByteVocabularySize) {
+  const bool bytes = documents.kind && options.tokenizer == Tokenizer::kByte;
+  if (bytes && options.vocab_size < kByteVocabularySize) {
     throw Error(
         ExitCode::kBadInput,
         fmt::format("{} is text, which needs a vocabulary of {} (bytes and specials), and the model's is {}: set "
                     "model.vocab_size={} or give pre-tokenised rows",
                     documents.kind_path, kByteVocabularySize, options.vocab_size, kByteVocabularySize));
   }
-  return make_text_store(std::move(documents.texts));
+  return documents.texts.finish();
 }
 
 }  // namespace penstock

@@ -10,16 +10,22 @@
 
 #include "data/dataset_options.h"
 #include "data/document_store.h"
+#include "data/text_collector.h"
 
 namespace penstock {
 
 struct LoadedDocuments {
+  // `options` outlives the documents.
+  explicit LoadedDocuments(const DatasetOptions& options) : tokenizer(options.tokenizer), texts(options) {}
+
+  Tokenizer tokenizer;
   std::optional<DocumentKind> kind;  // set by the first document
   std::string kind_path;             // the file that set it
-  std::vector<std::string> texts;
+  TextCollector texts;
   std::vector<PretokenizedRow> rows;
 
-  // The first call fixes the kind; a later call with the other one throws Error(kBadInput) naming both files.
+  // The first call fixes the kind; a later call with the other one throws Error(kBadInput) naming both files. So does
+  // text without a tokenizer.
   void require_kind(DocumentKind other, const std::string& path);
 };
 

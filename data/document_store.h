@@ -1,9 +1,10 @@
 // The documents of a data set, in host memory. Not an order and not rows: shuffling is data/shuffle.h, rows are
 // data/packing.h. Immutable after loading, so any number of threads may read.
 //
-// Two kinds. Text is kept as bytes (1 B a token); its tokens are BOS, the bytes, EOS, and every token but the last has
-// the next one as target. Pre-tokenised rows come with their tokens and, where given, labels.
-// Invariants: every document has at least one token; the last token of a document has no target.
+// Two kinds. Of text every token but the last has the next one as target; it is kept as bytes (1 B a token), whose
+// tokens are BOS, the bytes, EOS, or as the ids of a model's tokenizer (4 B a token). Pre-tokenised rows come with
+// their tokens and, where given, labels. Invariants: every document has at least one token; the last token of a
+// document has no target.
 #pragma once
 
 #include <cstdint>
@@ -31,12 +32,25 @@ class DocumentStore {
   virtual void read(int64_t document, int64_t offset, std::span<int32_t> tokens, std::span<int32_t> targets) const = 0;
   // What fills the rest of a row.
   virtual int32_t padding_token() const = 0;
-  // How many of `targets` are bytes of text.
-  virtual int64_t target_bytes(std::span<const int32_t> targets) const = 0;
+  // Bytes of text that the targets of tokens [offset, offset + count) stand for; over a document they add up to its
+  // text. A token of a model's tokenizer counts as the document's average. 0 for pre-tokenised rows.
+  virtual int64_t target_bytes(int64_t document, int64_t offset, int64_t count) const = 0;
 };
 
 // `documents` hold UTF-8, none is empty.
 std::unique_ptr<DocumentStore> make_text_store(std::vector<std::string> documents);
+
+// Documents as ids, one after the other.
+struct EncodedDocuments {
+  std::vector<int32_t> tokens;
+  std::vector<int64_t> starts = {0};  // in `tokens`; ends with their count
+  std::vector<int64_t> text_bytes;
+
+  void append(std::span<const int32_t> ids, int64_t bytes);
+};
+
+// None is empty.
+std::unique_ptr<DocumentStore> make_encoded_store(EncodedDocuments documents);
 
 struct PretokenizedRow {
   std::vector<int32_t> tokens;

@@ -31,7 +31,7 @@ class JsonlRows {
       }
       if (*kind == DocumentKind::kText) {
         std::string text = text_of(row);
-        if (!text.empty()) documents.texts.push_back(std::move(text));
+        if (!text.empty()) documents.texts.add(std::move(text), place());
       } else {
         PretokenizedRow tokens = tokens_of(row);
         if (!tokens.tokens.empty()) documents.rows.push_back(std::move(tokens));
@@ -40,8 +40,10 @@ class JsonlRows {
   }
 
  private:
+  std::string place() const { return fmt::format("{}:{}", lines_.path(), lines_.line_number()); }
+
   [[noreturn]] void refuse(const std::string& cause) const {
-    throw Error(ExitCode::kBadInput, fmt::format("{}:{}: {}", lines_.path(), lines_.line_number(), cause));
+    throw Error(ExitCode::kBadInput, fmt::format("{}: {}", place(), cause));
   }
 
   // Valid until the next call.

@@ -38,6 +38,7 @@ void fill_row(const DocumentStore& store, std::span<const Piece> pieces, MicroBa
                std::span(batch.targets).subspan(begin, count));
     close_segment(batch, piece.token_count);
     batch.real_tokens += piece.token_count;
+    batch.target_bytes += store.target_bytes(piece.document, piece.offset, piece.token_count);
     free -= piece.token_count;
   }
   if (free > 0) close_segment(batch, free);
@@ -98,7 +99,6 @@ StepBatch fill_step(const DocumentStore& store, const StepShape& shape,
     for (int64_t row = 0; row < shape.rows; ++row) fill_row(store, next_row(), batch);
     batch.trained_tokens =
         std::ssize(batch.targets) - std::count(batch.targets.begin(), batch.targets.end(), kIgnoredTarget);
-    batch.target_bytes = store.target_bytes(batch.targets);
     step.trained_tokens += batch.trained_tokens;
     step.real_tokens += batch.real_tokens;
     step.target_bytes += batch.target_bytes;

@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "model/private_ops.h"
 #include "model/tensor_type.h"
+#include "model/windowed_attention.h"
 
 namespace penstock {
 
@@ -47,16 +48,14 @@ at::Tensor heads_view(const AttentionShape& shape, const SegmentRun& run, void* 
                        tensor_type(shape.dtype));
 }
 
-struct PackedHeads {
-  at::Tensor query, key, value;
-};
-
-PackedHeads packed_heads(const AttentionShape& shape, const SegmentRun& run, void* qkv) {
+HeadViews packed_heads(const AttentionShape& shape, const SegmentRun& run, void* qkv) {
   const int64_t width = shape.packed_width(), query_width = shape.query_width();
   return {heads_view(shape, run, qkv, width, 0, shape.query_heads),
           heads_view(shape, run, qkv, width, query_width, shape.kv_heads),
           heads_view(shape, run, qkv, width, query_width + shape.kv_width(), shape.kv_heads)};
 }
+
+bool exceeds_window(const AttentionShape& shape, int64_t length) { return shape.window > 0 && length > shape.window; }
 
 at::Tensor logsumexp_view(const AttentionShape& shape, const SegmentRun& run, float* logsumexp) {
   return at::from_blob(logsumexp + run.first_token * shape.query_heads, {run.count, shape.query_heads, run.length},
@@ -67,22 +66,32 @@ at::Tensor logsumexp_view(const AttentionShape& shape, const SegmentRun& run, fl
 
 void attention(const AttentionShape& shape, const BatchView& batch, void* qkv, void* attended, float* logsumexp) {
   for_each_run(batch, [&](const SegmentRun& run) {
-    const PackedHeads heads = packed_heads(shape, run, qkv);
+    const HeadViews heads = packed_heads(shape, run, qkv);
+    const at::Tensor out = heads_view(shape, run, attended, shape.query_width(), 0, shape.query_heads);
+    const at::Tensor out_logsumexp = logsumexp_view(shape, run, logsumexp);
+    if (exceeds_window(shape, run.length)) {
+      windowed_attention(shape.window, heads, out, out_logsumexp);
+      return;
+    }
     const FlashForward result = flash_attention(heads.query, heads.key, heads.value, /*causal=*/true);
-    heads_view(shape, run, attended, shape.query_width(), 0, shape.query_heads).copy_(result.out);
-    logsumexp_view(shape, run, logsumexp).copy_(result.logsumexp);
+    out.copy_(result.out);
+    out_logsumexp.copy_(result.logsumexp);
   });
 }
 
 void attention_backward(const AttentionShape& shape, const BatchView& batch, void* qkv, void* attended,
                         float* logsumexp, void* d_attended, void* d_qkv) {
   for_each_run(batch, [&](const SegmentRun& run) {
-    const PackedHeads heads = packed_heads(shape, run, qkv);
+    const HeadViews heads = packed_heads(shape, run, qkv), d_heads = packed_heads(shape, run, d_qkv);
     const at::Tensor out = heads_view(shape, run, attended, shape.query_width(), 0, shape.query_heads);
     const at::Tensor d_out = heads_view(shape, run, d_attended, shape.query_width(), 0, shape.query_heads);
-    const FlashBackward result = flash_attention_backward(d_out, heads.query, heads.key, heads.value, out,
-                                                          logsumexp_view(shape, run, logsumexp), /*causal=*/true);
-    const PackedHeads d_heads = packed_heads(shape, run, d_qkv);
+    const at::Tensor out_logsumexp = logsumexp_view(shape, run, logsumexp);
+    if (exceeds_window(shape, run.length)) {
+      windowed_attention_backward(shape.window, heads, out, out_logsumexp, d_out, d_heads);
+      return;
+    }
+    const FlashBackward result =
+        flash_attention_backward(d_out, heads.query, heads.key, heads.value, out, out_logsumexp, /*causal=*/true);
     d_heads.query.copy_(result.d_query);
     d_heads.key.copy_(result.d_key);
     d_heads.value.copy_(result.d_value);
@@ -108,7 +117,9 @@ void append_to_cache(const AttentionShape& shape, int64_t length, const void* qk
 void cached_attention(const AttentionShape& shape, void* qkv, void* attended, const AttentionCache& cache) {
   for (int64_t row = 0; row < cache.rows; ++row) {
     const SegmentRun query_run{row, 1, 1};
-    const SegmentRun cache_run{row * cache.capacity, 1, cache.lengths[static_cast<size_t>(row)] + 1};
+    const int64_t tokens = cache.lengths[static_cast<size_t>(row)] + 1;
+    const int64_t seen = exceeds_window(shape, tokens) ? shape.window : tokens;
+    const SegmentRun cache_run{row * cache.capacity + tokens - seen, 1, seen};
     const FlashForward result = flash_attention(
         heads_view(shape, query_run, qkv, shape.packed_width(), 0, shape.query_heads),
         heads_view(shape, cache_run, cache.keys, shape.kv_width(), 0, shape.kv_heads),
@@ -117,13 +128,14 @@ void cached_attention(const AttentionShape& shape, void* qkv, void* attended, co
   }
 }
 
-uint64_t attention_temporary_bytes(const AttentionShape& shape, int64_t tokens, int threads) {
-  const auto count = static_cast<uint64_t>(tokens);
+uint64_t attention_temporary_bytes(const AttentionShape& shape, int64_t rows, int64_t length, int threads) {
+  const auto count = static_cast<uint64_t>(rows * length);
   const uint64_t forward = count * (static_cast<uint64_t>(shape.query_width()) * dtype_bytes(shape.dtype) +
                                     static_cast<uint64_t>(shape.query_heads) * sizeof(float));
   // The gradients of queries, keys and values.
   const uint64_t backward = count * static_cast<uint64_t>(shape.packed_width()) * dtype_bytes(shape.dtype);
-  return std::max(forward, backward) + flash_attention_scratch_bytes(shape.dtype, shape.head_dim, threads);
+  const uint64_t windowed = exceeds_window(shape, length) ? windowed_attention_extra_bytes(shape, rows, length) : 0;
+  return std::max(forward, backward) + windowed + flash_attention_scratch_bytes(shape.dtype, shape.head_dim, threads);
 }
 
 }  // namespace penstock

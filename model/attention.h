@@ -1,5 +1,6 @@
 // Causal grouped-query attention over packed rows: one call of the flash kernel for each segment; segments of one
-// length that follow each other (whole rows above all) share a call.
+// length that follow each other (whole rows above all) share a call. Segments longer than the window go by chunks of
+// queries (windowed_attention.h).
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,7 @@ namespace penstock {
 struct AttentionShape {
   DType dtype;
   int64_t query_heads, kv_heads, head_dim;
+  int64_t window = 0;  // a query sees so many keys, its own included; 0: all
 
   int64_t query_width() const { return query_heads * head_dim; }
   int64_t kv_width() const { return kv_heads * head_dim; }
@@ -35,10 +37,10 @@ struct AttentionCache {
 };
 // Copies keys and values of every token to its place: rows of `length` tokens are appended to the cache's rows.
 void append_to_cache(const AttentionShape& shape, int64_t length, const void* qkv, const AttentionCache& cache);
-// One query a row against all of the row's cache, the query's own key included (append first).
+// One query a row against the row's cache, or its last `window` tokens, the query's own key included (append first).
 void cached_attention(const AttentionShape& shape, void* qkv, void* attended, const AttentionCache& cache);
 
-// Upper bound of what LibTorch allocates in any of these calls, for `tokens` in all.
-uint64_t attention_temporary_bytes(const AttentionShape& shape, int64_t tokens, int threads);
+// Upper bound of what LibTorch allocates in any of these calls, for `rows` rows of `length` tokens.
+uint64_t attention_temporary_bytes(const AttentionShape& shape, int64_t rows, int64_t length, int threads);
 
 }  // namespace penstock

@@ -38,6 +38,21 @@ PENSTOCK_LANES_INLINE float row_exponential_sum(const T* logits, int64_t vocab, 
   return lanes::sum(total);
 }
 
+// Logits into their shares, times `scale`.
+template <typename T>
+PENSTOCK_LANES_INLINE void row_gradient(T* logits, int64_t vocab, float maximum, float scale) {
+  lanes::for_row(
+      vocab, [&](const auto& read, const auto& write)
+                 __attribute__((always_inline)) { write(logits, lanes::exponential(read(logits) - maximum) * scale); });
+}
+
+// The target's own share less one, rounded once.
+template <typename T>
+PENSTOCK_LANES_INLINE void target_gradient(T* logit, float below_maximum, float share_scale, float scale) {
+  const lanes::Float16 exponential = lanes::exponential(lanes::splat(below_maximum));
+  lanes::store_tail(logit, exponential * share_scale - scale, 1);
+}
+
 template <typename T>
 PENSTOCK_LANES_INLINE void loss_row(const CrossEntropyRows& rows, int64_t row) {
   T* logits = static_cast<T*>(rows.logits) + row * rows.vocab;
@@ -55,18 +70,82 @@ PENSTOCK_LANES_INLINE void loss_row(const CrossEntropyRows& rows, int64_t row) {
   rows.row_losses[row] = std::log(static_cast<double>(sum)) + maximum - target_logit;
   if (!rows.turn_into_gradient) return;
 
-  const float scale = rows.scale / sum;
-  lanes::for_row(
-      rows.vocab, [&](const auto& read, const auto& write) __attribute__((always_inline)) {
-        write(logits, lanes::exponential(read(logits) - maximum) * scale);
-      });
-  const lanes::Float16 exponential = lanes::exponential(lanes::splat(target_logit - maximum));
-  lanes::store_tail(logits + target, exponential * scale - rows.scale, 1);
+  row_gradient(logits, rows.vocab, maximum, rows.scale / sum);
+  target_gradient(logits + target, target_logit - maximum, rows.scale / sum, rows.scale);
 }
 
 template <typename T>
 PENSTOCK_LANES_INLINE void loss_rows(const CrossEntropyRows& rows, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) loss_row<T>(rows, row);
+}
+
+// The target's place in this part, or -1.
+int64_t place_in_part(const PartialCrossEntropyRows& rows, int32_t target) {
+  const int64_t place = target - rows.first_token;
+  return place >= 0 && place < rows.vocab ? place : -1;
+}
+
+template <typename T>
+PENSTOCK_LANES_INLINE void statistics_row(const PartialCrossEntropyRows& rows, int64_t row) {
+  const T* logits = static_cast<const T*>(rows.logits) + row * rows.vocab;
+  const int32_t target = rows.targets[static_cast<size_t>(row)];
+  float& maximum = rows.statistics.maximum[row];
+  float& sum = rows.statistics.exponential_sum[row];
+  float& target_logit = rows.statistics.target_logit[row];
+  if (rows.first_token == 0) {
+    target_logit = 0;
+    maximum = 0;
+    sum = 0;
+  }
+  if (target == kUntrainedTarget) return;
+  const float part_maximum = row_maximum(logits, rows.vocab);
+  const float new_maximum = rows.first_token == 0 ? part_maximum : std::max(maximum, part_maximum);
+  sum = sum * std::exp(maximum - new_maximum) + row_exponential_sum(logits, rows.vocab, new_maximum);
+  maximum = new_maximum;
+  if (const int64_t place = place_in_part(rows, target); place >= 0) {
+    target_logit = lanes::load_tail(logits + place, 1)[0];
+  }
+}
+
+template <typename T>
+PENSTOCK_LANES_INLINE void statistics_rows(const PartialCrossEntropyRows& rows, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) statistics_row<T>(rows, row);
+}
+
+struct PartialGradientRows {
+  const PartialCrossEntropyRows& rows;
+  float scale;
+};
+
+template <typename T>
+PENSTOCK_LANES_INLINE void partial_gradient_rows(const PartialGradientRows& gradient, int64_t begin, int64_t end) {
+  const PartialCrossEntropyRows& rows = gradient.rows;
+  for (int64_t row = begin; row < end; ++row) {
+    T* logits = static_cast<T*>(rows.logits) + row * rows.vocab;
+    const int32_t target = rows.targets[static_cast<size_t>(row)];
+    if (target == kUntrainedTarget) {
+      std::memset(logits, 0, static_cast<size_t>(rows.vocab) * sizeof(T));
+      continue;
+    }
+    const float maximum = rows.statistics.maximum[row], scale = gradient.scale / rows.statistics.exponential_sum[row];
+    row_gradient(logits, rows.vocab, maximum, scale);
+    if (const int64_t place = place_in_part(rows, target); place >= 0) {
+      target_gradient(logits + place, rows.statistics.target_logit[row] - maximum, scale, gradient.scale);
+    }
+  }
+}
+
+PENSTOCK_ROW_KERNEL void statistics_rows_float32(const PartialCrossEntropyRows& rows, int64_t begin, int64_t end) {
+  statistics_rows<float>(rows, begin, end);
+}
+PENSTOCK_ROW_KERNEL void statistics_rows_bfloat16(const PartialCrossEntropyRows& rows, int64_t begin, int64_t end) {
+  statistics_rows<bf16_bits>(rows, begin, end);
+}
+PENSTOCK_ROW_KERNEL void partial_gradient_rows_float32(const PartialGradientRows& rows, int64_t begin, int64_t end) {
+  partial_gradient_rows<float>(rows, begin, end);
+}
+PENSTOCK_ROW_KERNEL void partial_gradient_rows_bfloat16(const PartialGradientRows& rows, int64_t begin, int64_t end) {
+  partial_gradient_rows<bf16_bits>(rows, begin, end);
 }
 
 PENSTOCK_ROW_KERNEL void loss_rows_float32(const CrossEntropyRows& rows, int64_t begin, int64_t end) {
@@ -85,6 +164,30 @@ void cross_entropy(DType dtype, const CrossEntropyRows& rows) {
     else
       loss_rows_bfloat16(rows, begin, end);
   });
+}
+
+void add_loss_statistics(DType dtype, const PartialCrossEntropyRows& rows) {
+  parallel_rows(static_cast<int64_t>(rows.targets.size()), 4 * rows.vocab, [&](int64_t begin, int64_t end) {
+    if (dtype == DType::kFloat32)
+      statistics_rows_float32(rows, begin, end);
+    else
+      statistics_rows_bfloat16(rows, begin, end);
+  });
+}
+
+void partial_cross_entropy_gradient(DType dtype, const PartialCrossEntropyRows& rows, float scale) {
+  const PartialGradientRows gradient{rows, scale};
+  parallel_rows(static_cast<int64_t>(rows.targets.size()), 4 * rows.vocab, [&](int64_t begin, int64_t end) {
+    if (dtype == DType::kFloat32)
+      partial_gradient_rows_float32(gradient, begin, end);
+    else
+      partial_gradient_rows_bfloat16(gradient, begin, end);
+  });
+}
+
+double row_loss(const LossStatistics& statistics, int64_t row) {
+  return std::log(static_cast<double>(statistics.exponential_sum[row])) + statistics.maximum[row] -
+         statistics.target_logit[row];
 }
 
 }  // namespace penstock

@@ -20,4 +20,24 @@ struct CrossEntropyRows {
 };
 void cross_entropy(DType dtype, const CrossEntropyRows& rows);
 
+// The same with the vocabulary in parts, one after the other: logits [rows, vocab] are those of the tokens
+// [first_token, first_token + vocab). What the parts have in common is three floats a row.
+struct LossStatistics {
+  float* maximum;          // of the row's logits so far
+  float* exponential_sum;  // under that maximum
+  float* target_logit;     // once its part was seen
+};
+struct PartialCrossEntropyRows {
+  int64_t vocab, first_token;
+  std::span<const int32_t> targets;  // [rows], in the whole vocabulary
+  void* logits;
+  LossStatistics statistics;
+};
+// Adds the part to the statistics, which the first part (`first_token` 0) begins. Untrained rows get zeros.
+void add_loss_statistics(DType dtype, const PartialCrossEntropyRows& rows);
+// From complete statistics: the logits become d(scale * sum of losses)/d(logits) in place.
+void partial_cross_entropy_gradient(DType dtype, const PartialCrossEntropyRows& rows, float scale);
+// -log softmax of one trained row's target, from complete statistics.
+double row_loss(const LossStatistics& statistics, int64_t row);
+
 }  // namespace penstock

@@ -6,109 +6,68 @@
 #include <c10/core/InferenceMode.h>
 
 #include "model/decoder_parts.h"
-#include "model/element_casts.h"
-#include "model/layer_specs.h"
 #include "model/rms_norm.h"
 #include "model/swiglu.h"
 
 namespace penstock {
 
-DecoderParts::DecoderParts(const ModelConfig& model_config, const DecoderSettings& decoder_settings)
-    : config(model_config), settings(decoder_settings), max_tokens(decoder_settings.rows * decoder_settings.length) {
-  CHECK(settings.compute != DType::kFloat16 && settings.wire != DType::kFloat16);
-  CHECK_GT(max_tokens, 0);
-  CHECK_GT(settings.loss_chunk_tokens, 0);
-  const AttentionShape heads{settings.compute, config.num_attention_heads, config.num_key_value_heads, config.head_dim};
-  shape = {settings.compute, config.hidden_size, config.intermediate_size, config.vocab_size, heads};
-  inverse_frequencies = rope_inverse_frequencies(config.rope_theta, config.head_dim);
+namespace {
 
-  const std::vector<LayerLayout> layouts = layer_layouts(config);
-  const LayerLayout& block = layouts[1];
-  const LayerLayout& head = layouts.back();
-  const std::string prefix = "model.layers.0.";
-  const auto fused = [&](const std::vector<std::string>& names) {
-    std::vector<std::string> full_names;
-    for (const std::string& name : names) full_names.push_back(prefix + name + ".weight");
-    return FusedWeight(block, full_names, settings.wire, settings.compute);
-  };
-  input_norm = block.tensor(prefix + "input_layernorm.weight");
-  qkv = fused({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"});
-  attention_out = fused({"self_attn.o_proj"});
-  post_norm = block.tensor(prefix + "post_attention_layernorm.weight");
-  gate_up = fused({"mlp.gate_proj", "mlp.up_proj"});
-  down = fused({"mlp.down_proj"});
-  final_norm = head.tensor("model.norm.weight");
-  lm_head = FusedWeight(head, {"lm_head.weight"}, settings.wire, settings.compute);
-  for (const FusedWeight* weight : {&qkv, &attention_out, &gate_up, &down}) {
-    operand_scratch = std::max(operand_scratch, weight->operand_scratch());
-    gradient_scratch = std::max(gradient_scratch, weight->gradient_scratch());
+// Heads as attention wants them, in saved.qkv: normed where the model does so, then rotated where the block does.
+void prepare_heads(const DecoderParts& parts, const DecoderParts::BlockCall& call, int64_t tokens) {
+  const SavedBuffers& saved = call.saved;
+  if (parts.shape.qk_norm) {
+    const BlockWeights& block = parts.block(call.block);
+    float* query_weight = call.scratch.head_weights;
+    float* key_weight = query_weight + parts.shape.attention.head_dim;
+    parts.load_norm(block.query_norm, call.weights, query_weight);
+    parts.load_norm(block.key_norm, call.weights, key_weight);
+    head_norm(parts.shape.compute, {parts.head_norm_shape(tokens), static_cast<float>(parts.config.rms_norm_eps),
+                                    query_weight, key_weight, saved.qkv, saved.raw_heads, saved.head_rstd});
   }
+  if (!parts.config.rotates(call.block)) return;
+  rope_angles(call.batch.positions, parts.frequencies, call.scratch.angles);
+  rope(parts.shape.compute, parts.rope_rows(tokens, saved.qkv, call.scratch.angles, /*backward=*/false));
 }
 
-int64_t DecoderParts::token_count(const BatchView& batch) const {
-  const int64_t tokens = batch.rows * batch.length;
-  CHECK_GT(tokens, 0);
-  CHECK_LE(tokens, max_tokens);
-  CHECK_EQ(static_cast<int64_t>(batch.positions.size()), tokens);
-  return tokens;
-}
+}  // namespace
 
-MatrixView DecoderParts::matrix(const void* data, int64_t rows, int64_t cols) const {
-  return {const_cast<void*>(data), rows, cols};
-}
-
-void DecoderParts::load_norm(const TensorPlace& place, ConstBytes weights, float* scratch) const {
-  const uint64_t wire_bytes = dtype_bytes(settings.wire);
-  CHECK_LE((place.offset + place.element_count) * wire_bytes, weights.size());
-  cast_elements(settings.wire, weights.data() + place.offset * wire_bytes, DType::kFloat32, scratch,
-                static_cast<int64_t>(place.element_count));
-}
-
-BlockScratch DecoderParts::block_scratch(int64_t tokens, Carver& carver) const {
-  return carve_block(shape, tokens, std::max(operand_scratch, gradient_scratch), carver);
-}
-
-// Into `saved` where the caller keeps the intermediates, else into the workspace.
-SavedBuffers DecoderParts::saved_buffers(std::span<std::byte> saved, int64_t tokens, Carver& workspace) const {
-  if (saved.empty()) return carve_saved(shape, tokens, workspace);
-  Carver carver(saved);
-  return carve_saved(shape, tokens, carver);
-}
-
-void DecoderParts::run_attention(ConstBytes weights, const void* input, const SavedBuffers& saved,
-                                 const BlockScratch& scratch, const BatchView& batch, Carver& carver,
+void DecoderParts::run_attention(const BlockCall& call, const void* input, Carver& carver,
                                  c10::function_ref<void()> attend) const {
   const DType dtype = shape.compute;
-  const int64_t tokens = batch.rows * batch.length, hidden = shape.hidden;
-  const AttentionShape& heads = shape.attention;
+  const int64_t tokens = call.batch.rows * call.batch.length, hidden = shape.hidden;
+  const AttentionShape& heads_shape = shape.attention;
   const auto eps = static_cast<float>(config.rms_norm_eps);
+  const BlockWeights& weights = block(call.block);
+  const SavedBuffers& saved = call.saved;
+  const BlockScratch& scratch = call.scratch;
   const uint64_t mark = carver.mark();
   const MatrixView normed = matrix(carver.take_elements(dtype, tokens * hidden), tokens, hidden);
 
-  load_norm(input_norm, weights, scratch.norm_weight);
+  load_norm(weights.input_norm, call.weights, scratch.norm_weight);
   rms_norm(dtype, {tokens, hidden, eps, input, scratch.norm_weight, normed.data, saved.input_rstd});
-  linear(dtype, normed, qkv.operand(weights, scratch.weight), matrix(saved.qkv, tokens, heads.packed_width()));
-  rope_angles(batch.positions, inverse_frequencies, scratch.angles);
-  rope(dtype, {tokens, heads.packed_width(), heads.query_heads + heads.kv_heads, heads.head_dim, saved.qkv,
-               scratch.angles, /*backward=*/false});
+  weights.qkv.apply(call.weights, normed, scratch.projection, matrix(saved.qkv, tokens, heads_shape.packed_width()));
+  prepare_heads(*this, call, tokens);
   attend();
   const MatrixView residual = matrix(saved.residual, tokens, hidden);
-  linear_add(dtype, matrix(input, tokens, hidden), matrix(saved.attended, tokens, heads.query_width()),
-             attention_out.operand(weights, scratch.weight), residual);
+  weights.attention_out.apply_add(call.weights, matrix(input, tokens, hidden),
+                                  matrix(saved.attended, tokens, heads_shape.query_width()), scratch.projection,
+                                  residual);
 
-  load_norm(post_norm, weights, scratch.norm_weight);
+  load_norm(weights.post_norm, call.weights, scratch.norm_weight);
   rms_norm(dtype, {tokens, hidden, eps, residual.data, scratch.norm_weight, normed.data, saved.residual_rstd});
-  linear(dtype, normed, gate_up.operand(weights, scratch.weight), matrix(saved.gate_up, tokens, 2 * shape.inner));
+  weights.gate_up.apply(call.weights, normed, scratch.projection, matrix(saved.gate_up, tokens, 2 * shape.inner));
   carver.rewind(mark);
 }
 
-void DecoderParts::run_mlp(ConstBytes weights, const SavedBuffers& saved, const BlockScratch& scratch, int64_t tokens,
-                           void* output, Carver& carver) const {
+void DecoderParts::run_mlp(const BlockCall& call, void* output, Carver& carver) const {
+  const int64_t tokens = call.batch.rows * call.batch.length;
   const uint64_t mark = carver.mark();
   const MatrixView activated = matrix(carver.take_elements(shape.compute, tokens * shape.inner), tokens, shape.inner);
-  swiglu(shape.compute, tokens, shape.inner, saved.gate_up, activated.data);
-  linear_add(shape.compute, matrix(saved.residual, tokens, shape.hidden), activated,
-             down.operand(weights, scratch.weight), matrix(output, tokens, shape.hidden));
+  swiglu(shape.compute, tokens, shape.inner, call.saved.gate_up, activated.data);
+  block(call.block)
+      .down.apply_add(call.weights, matrix(call.saved.residual, tokens, shape.hidden), activated,
+                      call.scratch.projection, matrix(output, tokens, shape.hidden));
   carver.rewind(mark);
 }
 
@@ -118,6 +77,15 @@ uint64_t DecoderParts::forward_bytes() const {
   carve_saved(shape, max_tokens, carver);
   carver.take_elements(shape.compute, max_tokens * std::max(shape.hidden, shape.inner));  // normed, then activated
   return carver.peak_bytes();
+}
+
+uint64_t DecoderParts::temporary_bytes() const {
+  uint64_t bytes = 0;
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    bytes = std::max(
+        bytes, attention_temporary_bytes(attention_shape(i), settings.rows, settings.length, settings.compute_threads));
+  }
+  return bytes;
 }
 
 Decoder::Decoder(const ModelConfig& config, const DecoderSettings& settings)
@@ -132,32 +100,32 @@ DecoderBytes Decoder::bytes() const {
       .activation = static_cast<uint64_t>(parts.max_tokens * parts.shape.hidden) * dtype_bytes(parts.shape.compute),
       .saved = saved.peak_bytes(),
       .workspace = std::max({parts.forward_bytes(), parts.backward_bytes(), parts.loss_bytes(), parts.logits_bytes()}),
-      .temporary = attention_temporary_bytes(parts.shape.attention, parts.max_tokens,
-                                             parts.settings.compute_threads)};
+      .temporary = parts.temporary_bytes()};
 }
 
-void Decoder::forward(ConstBytes weights, ConstBytes input, std::span<std::byte> output, std::span<std::byte> saved,
-                      std::span<std::byte> workspace, const BatchView& batch) {
+void Decoder::forward(int64_t block, ConstBytes weights, ConstBytes input, std::span<std::byte> output,
+                      std::span<std::byte> saved, std::span<std::byte> workspace, const BatchView& batch) {
   const c10::InferenceMode no_autograd;
   const int64_t tokens = parts_->token_count(batch);
   Carver carver(workspace);
   const BlockScratch scratch = parts_->block_scratch(tokens, carver);
   const SavedBuffers buffers = parts_->saved_buffers(saved, tokens, carver);
-  parts_->run_attention(weights, input.data(), buffers, scratch, batch, carver, [&] {
-    attention(parts_->shape.attention, batch, buffers.qkv, buffers.attended, buffers.logsumexp);
+  const DecoderParts::BlockCall call{block, weights, batch, buffers, scratch};
+  parts_->run_attention(call, input.data(), carver, [&] {
+    attention(parts_->attention_shape(block), batch, buffers.qkv, buffers.attended, buffers.logsumexp);
   });
-  parts_->run_mlp(weights, buffers, scratch, tokens, output.data(), carver);
+  parts_->run_mlp(call, output.data(), carver);
 }
 
-void Decoder::recompute(ConstBytes weights, ConstBytes input, std::span<std::byte> saved,
+void Decoder::recompute(int64_t block, ConstBytes weights, ConstBytes input, std::span<std::byte> saved,
                         std::span<std::byte> workspace, const BatchView& batch) {
   const c10::InferenceMode no_autograd;
   const int64_t tokens = parts_->token_count(batch);
   Carver carver(workspace);
   const BlockScratch scratch = parts_->block_scratch(tokens, carver);
   const SavedBuffers buffers = parts_->saved_buffers(saved, tokens, carver);
-  parts_->run_attention(weights, input.data(), buffers, scratch, batch, carver, [&] {
-    attention(parts_->shape.attention, batch, buffers.qkv, buffers.attended, buffers.logsumexp);
+  parts_->run_attention({block, weights, batch, buffers, scratch}, input.data(), carver, [&] {
+    attention(parts_->attention_shape(block), batch, buffers.qkv, buffers.attended, buffers.logsumexp);
   });
 }
 

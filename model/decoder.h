@@ -12,6 +12,7 @@
 #include "core/dtype.h"
 #include "core/layer_layout.h"
 #include "model/batch_view.h"
+#include "model/layer_specs.h"
 #include "model/model_config.h"
 
 namespace penstock {
@@ -23,6 +24,8 @@ struct DecoderSettings {
   int64_t length = 1;                // T
   int64_t loss_chunk_tokens = 1024;  // logits exist for this many tokens at a time
   int compute_threads = 1;           // LibTorch's, as set_compute_threads set them
+  TrainablePatterns trainable = {};  // which tensors get a gradient; the layouts follow from it
+  int head_parts = 1;                // above 1: the head comes in parts (layer_specs.h)
 };
 
 // Bytes the caller must provide, and what LibTorch takes beside them.
@@ -51,35 +54,58 @@ class Decoder {
   DecoderBytes bytes() const;
   static uint64_t kv_cache_bytes(const ModelConfig& config, DType compute, int64_t rows, int64_t capacity);
 
+  // Blocks count from 0. Blocks of one model differ in their window and in whether they rotate.
+
   // output = block(input). `saved` receives what backward needs; empty: nothing is kept (evaluation).
-  void forward(std::span<const std::byte> weights, std::span<const std::byte> input, std::span<std::byte> output,
-               std::span<std::byte> saved, std::span<std::byte> workspace, const BatchView& batch);
+  void forward(int64_t block, std::span<const std::byte> weights, std::span<const std::byte> input,
+               std::span<std::byte> output, std::span<std::byte> saved, std::span<std::byte> workspace,
+               const BatchView& batch);
 
   // Rebuilds `saved` from the block's input: the very code of forward, so that recompute and keep agree bit for bit.
-  void recompute(std::span<const std::byte> weights, std::span<const std::byte> input, std::span<std::byte> saved,
-                 std::span<std::byte> workspace, const BatchView& batch);
+  void recompute(int64_t block, std::span<const std::byte> weights, std::span<const std::byte> input,
+                 std::span<std::byte> saved, std::span<std::byte> workspace, const BatchView& batch);
 
-  // d_input = d(loss)/d(input); gradient (fp32 slab, offsets of the layer's layout) = or += this micro-batch's part.
-  void backward(std::span<const std::byte> weights, std::span<const std::byte> input, std::span<const std::byte> saved,
-                std::span<const std::byte> d_output, std::span<std::byte> d_input, std::span<float> gradient,
-                bool accumulate, std::span<std::byte> workspace, const BatchView& batch);
+  // d_input = d(loss)/d(input), not computed where it is empty: nothing below is trained. gradient (fp32, the trainable
+  // part of the block's slab) = or += this micro-batch's part; empty where the block is frozen.
+  void backward(int64_t block, std::span<const std::byte> weights, std::span<const std::byte> input,
+                std::span<const std::byte> saved, std::span<const std::byte> d_output, std::span<std::byte> d_input,
+                std::span<float> gradient, bool accumulate, std::span<std::byte> workspace, const BatchView& batch);
 
   // Sum of negative log-likelihoods over the trained targets into *loss_sum (a device double, overwritten).
-  // Training (`gradient` not empty): also d_input and the head's gradient, both of loss_sum * loss_scale.
+  // Training (`d_input` or `gradient` not empty): also these two, of loss_sum * loss_scale. `gradient` is empty where
+  // the head is frozen, `d_input` where nothing below it is trained.
   // Token-chunked: full logits never exist. The logits of a chunk are turned into their gradient in place.
   void loss(std::span<const std::byte> weights, std::span<const std::byte> input, std::span<std::byte> d_input,
             std::span<float> gradient, bool accumulate, double loss_scale, double* loss_sum,
             std::span<std::byte> workspace, const BatchView& batch);
 
+  // The head in parts, first pass, parts 0, 1, ... in order: `statistics` [3, tokens] holds every token's running
+  // maximum of the logits, sum of exponentials under that maximum, and the target's logit. Part 0 overwrites them; the
+  // last part also writes *loss_sum. `weights` is the slab of head_part_layout().
+  void head_statistics(int part, std::span<const std::byte> weights, std::span<const std::byte> input,
+                       std::span<float> statistics, double* loss_sum, std::span<std::byte> workspace,
+                       const BatchView& batch);
+  // Second pass, parts in falling order, with the complete statistics: the part's gradient (fp32, the trainable part of
+  // its slab) and the sum of d(loss)/d(normed) over the parts in `d_normed` (fp32 [tokens, C], the last part overwrites
+  // it). Part 0 ends it: d_input and, in its own gradient, the final norm's. In the other parts' gradients the norm is
+  // zero. Empty spans as in loss().
+  void head_part_gradient(int part, std::span<const std::byte> weights, std::span<const std::byte> input,
+                          std::span<const float> statistics, std::span<float> d_normed, std::span<std::byte> d_input,
+                          std::span<float> gradient, bool accumulate, double loss_scale, std::span<std::byte> workspace,
+                          const BatchView& batch);
+
   // Whole prompts, right-padded rows: as forward, and keys and values of every token go into the cache at its position.
   // Positions continue each row's cache: batch.positions = lengths[row] + index in the row, here and in decode.
-  void prefill(std::span<const std::byte> weights, std::span<const std::byte> input, std::span<std::byte> output,
-               const KvCacheView& cache, std::span<std::byte> workspace, const BatchView& batch);
+  void prefill(int64_t block, std::span<const std::byte> weights, std::span<const std::byte> input,
+               std::span<std::byte> output, const KvCacheView& cache, std::span<std::byte> workspace,
+               const BatchView& batch);
   // One token a row (length 1): attends to the row's cache and itself, and is appended to the cache.
-  void decode(std::span<const std::byte> weights, std::span<const std::byte> input, std::span<std::byte> output,
-              const KvCacheView& cache, std::span<std::byte> workspace, const BatchView& batch);
-  // fp32 logits [rows, vocab] of one position a row: `last_positions`[rows] index into [0, T).
-  void logits(std::span<const std::byte> weights, std::span<const std::byte> input,
+  void decode(int64_t block, std::span<const std::byte> weights, std::span<const std::byte> input,
+              std::span<std::byte> output, const KvCacheView& cache, std::span<std::byte> workspace,
+              const BatchView& batch);
+  // fp32 logits [rows, vocab] of one position a row: `last_positions`[rows] index into [0, T). A part of the head
+  // writes its own columns.
+  void logits(int part, std::span<const std::byte> weights, std::span<const std::byte> input,
               std::span<const int32_t> last_positions, std::span<float> logits, std::span<std::byte> workspace,
               const BatchView& batch);
 

@@ -38,79 +38,128 @@ AttentionScratch carve_attention(const DecoderShape& shape, int64_t tokens, Carv
 
 // The operands that both halves share.
 struct BackwardCall {
+  int64_t block;
   ConstBytes weights;
   const SavedBuffers& saved;
-  const BlockScratch& block;
-  const BackwardScratch& scratch;
+  const BlockScratch& scratch;
+  const BackwardScratch& backward;
   std::span<float> gradient;
   bool accumulate;
   int64_t tokens;
+
+  float* gradient_of(const TensorPlace& place) const {
+    return place.spec.trainable ? gradient.data() + place.offset : nullptr;
+  }
 };
 
-// From d_normed to d_x = d_skip + (through the norm), with the norm's own gradient; rebuilds normed.
-void norm_backward(const DecoderParts& parts, const BackwardCall& call, const TensorPlace& place, const void* x,
-                   const float* rstd, const void* d_skip, void* d_x) {
-  parts.load_norm(place, call.weights, call.block.norm_weight);
-  rms_norm_backward(parts.shape.compute, {.rows = call.tokens,
-                                          .hidden = parts.shape.hidden,
-                                          .x = x,
-                                          .weight = call.block.norm_weight,
-                                          .rstd = rstd,
-                                          .d_normed = call.scratch.d_normed,
-                                          .d_skip = d_skip,
-                                          .d_x = d_x,
-                                          .normed = call.scratch.normed,
-                                          .partials = call.scratch.partials,
-                                          .weight_gradient = call.gradient.data() + place.offset,
-                                          .accumulate = call.accumulate});
+// The linear layer whose input is a norm of x, and that norm, with all their gradients: from d_y to
+// d_x = d_skip + (through both). d_x null: only what is trained. Rebuilds the normed input where it is needed.
+struct NormedProjection {
+  const Projection& projection;
+  const TensorPlace& norm;
+  const void* x;
+  const float* rstd;
+};
+void normed_projection_backward(const DecoderParts& parts, const BackwardCall& call, const NormedProjection& layer,
+                                const MatrixView& d_y, const void* d_skip, void* d_x) {
+  const DType dtype = parts.shape.compute;
+  const int64_t tokens = call.tokens, hidden = parts.shape.hidden;
+  const MatrixView normed = parts.matrix(call.backward.normed, tokens, hidden);
+  void* rebuilt = layer.projection.weight_trains() ? normed.data : nullptr;
+  if (rebuilt != nullptr || layer.norm.spec.trainable || d_x != nullptr) {
+    parts.load_norm(layer.norm, call.weights, call.scratch.norm_weight);
+  }
+  if (layer.norm.spec.trainable || d_x != nullptr) {
+    const MatrixView d_normed = parts.matrix(call.backward.d_normed, tokens, hidden);
+    layer.projection.input_gradient(call.weights, d_y, call.scratch.projection, d_normed);
+    rms_norm_backward(dtype, {.rows = tokens,
+                              .hidden = hidden,
+                              .x = layer.x,
+                              .weight = call.scratch.norm_weight,
+                              .rstd = layer.rstd,
+                              .d_normed = d_normed.data,
+                              .d_skip = d_skip,
+                              .d_x = d_x,
+                              .normed = rebuilt,
+                              .partials = call.backward.partials,
+                              .weight_gradient = call.gradient_of(layer.norm),
+                              .accumulate = call.accumulate});
+  } else if (rebuilt != nullptr) {
+    rms_norm(dtype, {tokens, hidden, static_cast<float>(parts.config.rms_norm_eps), layer.x, call.scratch.norm_weight,
+                     rebuilt, /*rstd=*/nullptr});
+  }
+  layer.projection.add_gradients(d_y, normed, call.gradient, call.accumulate, call.scratch.projection);
 }
 
-// d_output -> scratch.d_residual
-void mlp_backward(const DecoderParts& parts, const BackwardCall& call, const void* d_output, Carver& carver) {
+// d_output -> backward.d_residual, where `d_residual` is not null
+void mlp_backward(const DecoderParts& parts, const BackwardCall& call, const void* d_output, bool reaches_gate_up,
+                  void* d_residual, Carver& carver) {
   const DType dtype = parts.shape.compute;
-  const int64_t tokens = call.tokens, hidden = parts.shape.hidden, inner = parts.shape.inner;
-  void* weight_scratch = call.block.weight;
+  const int64_t tokens = call.tokens, inner = parts.shape.inner;
+  const BlockWeights& block = parts.block(call.block);
   const MlpScratch mlp = carve_mlp(parts.shape, tokens, carver);
-  const MatrixView d_out = parts.matrix(d_output, tokens, hidden);
+  const MatrixView d_out = parts.matrix(d_output, tokens, parts.shape.hidden);
   const MatrixView activated = parts.matrix(mlp.activated, tokens, inner);
   const MatrixView d_gate_up = parts.matrix(mlp.d_gate_up, tokens, 2 * inner);
 
-  linear_input_gradient(dtype, d_out, parts.down.operand(call.weights, weight_scratch), activated);
-  swiglu_backward(dtype, tokens, inner, call.saved.gate_up, activated.data, activated.data, d_gate_up.data);
-  parts.down.add_gradient(d_out, activated, call.gradient, call.accumulate, weight_scratch);
-  linear_input_gradient(dtype, d_gate_up, parts.gate_up.operand(call.weights, weight_scratch),
-                        parts.matrix(call.scratch.d_normed, tokens, hidden));
-  norm_backward(parts, call, parts.post_norm, call.saved.residual, call.saved.residual_rstd, d_output,
-                call.scratch.d_residual);
-  parts.gate_up.add_gradient(d_gate_up, parts.matrix(call.scratch.normed, tokens, hidden), call.gradient,
-                             call.accumulate, weight_scratch);
+  if (reaches_gate_up) {
+    block.down.input_gradient(call.weights, d_out, call.scratch.projection, activated);
+    swiglu_backward(dtype, tokens, inner, call.saved.gate_up, activated.data, activated.data, d_gate_up.data);
+  } else if (block.down.weight_trains()) {
+    swiglu(dtype, tokens, inner, call.saved.gate_up, activated.data);
+  }
+  block.down.add_gradients(d_out, activated, call.gradient, call.accumulate, call.scratch.projection);
+  if (!reaches_gate_up) return;
+  normed_projection_backward(parts, call,
+                             {block.gate_up, block.post_norm, call.saved.residual, call.saved.residual_rstd}, d_gate_up,
+                             d_output, d_residual);
 }
 
-// scratch.d_residual -> d_input
+// The gradient of the heads as attention saw them -> as the GEMM made them, in place.
+void heads_backward(const DecoderParts& parts, const BackwardCall& call, const BatchView& batch, void* d_qkv) {
+  const DType dtype = parts.shape.compute;
+  if (parts.config.rotates(call.block)) {
+    rope_angles(batch.positions, parts.frequencies, call.scratch.angles);
+    rope(dtype, parts.rope_rows(call.tokens, d_qkv, call.scratch.angles, /*backward=*/true));
+  }
+  if (!parts.shape.qk_norm) return;
+  const BlockWeights& block = parts.block(call.block);
+  float* query_weight = call.scratch.head_weights;
+  float* key_weight = query_weight + parts.shape.attention.head_dim;
+  parts.load_norm(block.query_norm, call.weights, query_weight);
+  parts.load_norm(block.key_norm, call.weights, key_weight);
+  head_norm_backward(dtype, {.shape = parts.head_norm_shape(call.tokens),
+                             .query_weight = query_weight,
+                             .key_weight = key_weight,
+                             .raw = call.saved.raw_heads,
+                             .rstd = call.saved.head_rstd,
+                             .d_values = d_qkv,
+                             .partials = call.backward.partials,
+                             .query_gradient = call.gradient_of(block.query_norm),
+                             .key_gradient = call.gradient_of(block.key_norm),
+                             .accumulate = call.accumulate});
+}
+
+// backward.d_residual -> d_input, where that is not null
 void attention_half_backward(const DecoderParts& parts, const BackwardCall& call, const void* input, void* d_input,
                              const BatchView& batch, Carver& carver) {
-  const DType dtype = parts.shape.compute;
-  const AttentionShape& heads = parts.shape.attention;
-  const int64_t tokens = call.tokens, hidden = parts.shape.hidden;
-  void* weight_scratch = call.block.weight;
+  const AttentionShape heads = parts.attention_shape(call.block);
+  const int64_t tokens = call.tokens;
+  const BlockWeights& block = parts.block(call.block);
   const AttentionScratch scratch = carve_attention(parts.shape, tokens, carver);
-  const MatrixView d_residual = parts.matrix(call.scratch.d_residual, tokens, hidden);
+  const MatrixView d_residual = parts.matrix(call.backward.d_residual, tokens, parts.shape.hidden);
   const MatrixView d_attended = parts.matrix(scratch.d_attended, tokens, heads.query_width());
   const MatrixView d_qkv = parts.matrix(scratch.d_qkv, tokens, heads.packed_width());
 
-  linear_input_gradient(dtype, d_residual, parts.attention_out.operand(call.weights, weight_scratch), d_attended);
-  parts.attention_out.add_gradient(d_residual, parts.matrix(call.saved.attended, tokens, heads.query_width()),
-                                   call.gradient, call.accumulate, weight_scratch);
+  block.attention_out.add_gradients(d_residual, parts.matrix(call.saved.attended, tokens, heads.query_width()),
+                                    call.gradient, call.accumulate, call.scratch.projection);
+  if (!block.reaches_qkv(d_input != nullptr)) return;
+  block.attention_out.input_gradient(call.weights, d_residual, call.scratch.projection, d_attended);
   attention_backward(heads, batch, call.saved.qkv, call.saved.attended, call.saved.logsumexp, d_attended.data,
                      d_qkv.data);
-  rope_angles(batch.positions, parts.inverse_frequencies, call.block.angles);
-  rope(dtype, {tokens, heads.packed_width(), heads.query_heads + heads.kv_heads, heads.head_dim, d_qkv.data,
-               call.block.angles, /*backward=*/true});
-  linear_input_gradient(dtype, d_qkv, parts.qkv.operand(call.weights, weight_scratch),
-                        parts.matrix(call.scratch.d_normed, tokens, hidden));
-  norm_backward(parts, call, parts.input_norm, input, call.saved.input_rstd, d_residual.data, d_input);
-  parts.qkv.add_gradient(d_qkv, parts.matrix(call.scratch.normed, tokens, hidden), call.gradient, call.accumulate,
-                         weight_scratch);
+  heads_backward(parts, call, batch, d_qkv.data);
+  normed_projection_backward(parts, call, {block.qkv, block.input_norm, input, call.saved.input_rstd}, d_qkv,
+                             d_residual.data, d_input);
 }
 
 }  // namespace
@@ -126,23 +175,29 @@ uint64_t DecoderParts::backward_bytes() const {
   return carver.peak_bytes();
 }
 
-void Decoder::backward(ConstBytes weights, ConstBytes input, ConstBytes saved, ConstBytes d_output,
+void Decoder::backward(int64_t block, ConstBytes weights, ConstBytes input, ConstBytes saved, ConstBytes d_output,
                        std::span<std::byte> d_input, std::span<float> gradient, bool accumulate,
                        std::span<std::byte> workspace, const BatchView& batch) {
   const c10::InferenceMode no_autograd;
   const DecoderParts& parts = *parts_;
   const int64_t tokens = parts.token_count(batch);
+  const BlockWeights& tensors = parts.block(block);
+  CHECK_GE(gradient.size(), tensors.trainable_elements);
   Carver saved_carver({const_cast<std::byte*>(saved.data()), saved.size()});
   const SavedBuffers buffers = carve_saved(parts.shape, tokens, saved_carver);
   Carver carver(workspace);
-  const BlockScratch block = parts.block_scratch(tokens, carver);
-  const BackwardScratch scratch = carve_backward(parts.shape, tokens, carver);
-  const BackwardCall call{weights, buffers, block, scratch, gradient, accumulate, tokens};
+  const BlockScratch scratch = parts.block_scratch(tokens, carver);
+  const BackwardScratch backward = carve_backward(parts.shape, tokens, carver);
+  const BackwardCall call{block, weights, buffers, scratch, backward, gradient, accumulate, tokens};
 
+  const bool wants_input = !d_input.empty();
+  const bool reaches_residual = tensors.reaches_residual(wants_input);
   const uint64_t mark = carver.mark();
-  mlp_backward(parts, call, d_output.data(), carver);
+  mlp_backward(parts, call, d_output.data(), tensors.reaches_gate_up(wants_input),
+               reaches_residual ? backward.d_residual : nullptr, carver);
   carver.rewind(mark);
-  attention_half_backward(parts, call, input.data(), d_input.data(), batch, carver);
+  if (!reaches_residual) return;
+  attention_half_backward(parts, call, input.data(), wants_input ? d_input.data() : nullptr, batch, carver);
 }
 
 }  // namespace penstock

@@ -27,37 +27,39 @@ uint64_t Decoder::kv_cache_bytes(const ModelConfig& config, DType compute, int64
   return 2 * static_cast<uint64_t>(rows * capacity) * width * dtype_bytes(compute);
 }
 
-void Decoder::prefill(ConstBytes weights, ConstBytes input, std::span<std::byte> output, const KvCacheView& cache,
-                      std::span<std::byte> workspace, const BatchView& batch) {
+void Decoder::prefill(int64_t block, ConstBytes weights, ConstBytes input, std::span<std::byte> output,
+                      const KvCacheView& cache, std::span<std::byte> workspace, const BatchView& batch) {
   const c10::InferenceMode no_autograd;
   const int64_t tokens = parts_->token_count(batch);
-  const AttentionShape& heads = parts_->shape.attention;
+  const AttentionShape heads = parts_->attention_shape(block);
   const AttentionCache rows = split_cache(heads, cache, batch);
   Carver carver(workspace);
   const BlockScratch scratch = parts_->block_scratch(tokens, carver);
   const SavedBuffers buffers = parts_->saved_buffers({}, tokens, carver);
-  parts_->run_attention(weights, input.data(), buffers, scratch, batch, carver, [&] {
+  const DecoderParts::BlockCall call{block, weights, batch, buffers, scratch};
+  parts_->run_attention(call, input.data(), carver, [&] {
     append_to_cache(heads, batch.length, buffers.qkv, rows);
     attention(heads, batch, buffers.qkv, buffers.attended, buffers.logsumexp);
   });
-  parts_->run_mlp(weights, buffers, scratch, tokens, output.data(), carver);
+  parts_->run_mlp(call, output.data(), carver);
 }
 
-void Decoder::decode(ConstBytes weights, ConstBytes input, std::span<std::byte> output, const KvCacheView& cache,
-                     std::span<std::byte> workspace, const BatchView& batch) {
+void Decoder::decode(int64_t block, ConstBytes weights, ConstBytes input, std::span<std::byte> output,
+                     const KvCacheView& cache, std::span<std::byte> workspace, const BatchView& batch) {
   const c10::InferenceMode no_autograd;
   const int64_t tokens = parts_->token_count(batch);
   CHECK_EQ(batch.length, 1);
-  const AttentionShape& heads = parts_->shape.attention;
+  const AttentionShape heads = parts_->attention_shape(block);
   const AttentionCache rows = split_cache(heads, cache, batch);
   Carver carver(workspace);
   const BlockScratch scratch = parts_->block_scratch(tokens, carver);
   const SavedBuffers buffers = parts_->saved_buffers({}, tokens, carver);
-  parts_->run_attention(weights, input.data(), buffers, scratch, batch, carver, [&] {
+  const DecoderParts::BlockCall call{block, weights, batch, buffers, scratch};
+  parts_->run_attention(call, input.data(), carver, [&] {
     append_to_cache(heads, 1, buffers.qkv, rows);
     cached_attention(heads, buffers.qkv, buffers.attended, rows);
   });
-  parts_->run_mlp(weights, buffers, scratch, tokens, output.data(), carver);
+  parts_->run_mlp(call, output.data(), carver);
 }
 
 }  // namespace penstock

@@ -14,50 +14,45 @@ namespace penstock {
 namespace {
 
 struct LossCall {
+  const HeadWeights& head;
   MatrixView weight;
   const LossScratch& scratch;
-  std::span<float> gradient;  // empty: evaluation
+  std::span<float> gradient;  // empty: the head is frozen
   float loss_scale;
+  bool trains;  // false: evaluation
 };
 
-// One chunk of rows: its losses' sum, and in training d_input and the head's gradient.
+// From the logits' gradient of one chunk: the head's gradient and, where `d_input` is not null, the input's.
+void chunk_backward(const DecoderParts& parts, const LossCall& call, const MatrixView& d_logits, const void* input,
+                    void* d_input, bool accumulate) {
+  const LossScratch& scratch = call.scratch;
+  const TensorPlace& norm = call.head.norm;
+  const MatrixView d_normed = parts.matrix(scratch.d_normed, d_logits.rows, parts.shape.hidden);
+  const bool reaches_norm = d_input != nullptr || norm.spec.trainable;
+  if (reaches_norm) linear_input_gradient(parts.shape.compute, d_logits, call.weight, d_normed);
+  call.head.lm_head.add_gradient(d_logits, parts.matrix(scratch.normed, d_logits.rows, parts.shape.hidden),
+                                 call.gradient, accumulate, scratch.weight_gradient);
+  if (reaches_norm) parts.final_norm_backward(norm, scratch, d_logits.rows, input, d_input, call.gradient, accumulate);
+}
+
+// One chunk of rows: its losses' sum, and in training the gradients.
 double chunk_loss(const DecoderParts& parts, const LossCall& call, const std::byte* input, std::byte* d_input,
                   std::span<const int32_t> targets, bool accumulate) {
   const DType dtype = parts.shape.compute;
-  const int64_t hidden = parts.shape.hidden, vocab = parts.shape.vocab;
+  const int64_t hidden = parts.shape.hidden, vocab = call.head.rows.count();
   const auto rows = static_cast<int64_t>(targets.size());
   const LossScratch& scratch = call.scratch;
-  const bool trains = !call.gradient.empty();
   const MatrixView normed = parts.matrix(scratch.normed, rows, hidden);
   const MatrixView logits = parts.matrix(scratch.logits, rows, vocab);
 
   rms_norm(dtype, {rows, hidden, static_cast<float>(parts.config.rms_norm_eps), input, scratch.norm_weight, normed.data,
                    scratch.rstd});
   linear(dtype, normed, call.weight, logits);
-  cross_entropy(dtype, {vocab, targets, logits.data, scratch.row_losses, trains, call.loss_scale});
+  cross_entropy(dtype, {vocab, targets, logits.data, scratch.row_losses, call.trains, call.loss_scale});
   double sum = 0;
   for (int64_t row = 0; row < rows; ++row) sum += scratch.row_losses[row];
-  if (!trains) return sum;
-
-  linear_input_gradient(dtype, logits, call.weight, parts.matrix(scratch.d_normed, rows, hidden));
-  parts.lm_head.add_gradient(logits, normed, call.gradient, accumulate, scratch.weight_gradient);
-  rms_norm_backward(dtype, {.rows = rows,
-                            .hidden = hidden,
-                            .x = input,
-                            .weight = scratch.norm_weight,
-                            .rstd = scratch.rstd,
-                            .d_normed = scratch.d_normed,
-                            .d_skip = nullptr,
-                            .d_x = d_input,
-                            .normed = nullptr,
-                            .partials = scratch.partials,
-                            .weight_gradient = call.gradient.data() + parts.final_norm.offset,
-                            .accumulate = accumulate});
+  if (call.trains) chunk_backward(parts, call, logits, input, d_input, accumulate);
   return sum;
-}
-
-bool any_trained(std::span<const int32_t> targets) {
-  return std::any_of(targets.begin(), targets.end(), [](int32_t target) { return target != kUntrainedTarget; });
 }
 
 struct LogitsScratch {
@@ -73,7 +68,7 @@ LogitsScratch carve_logits(const DecoderParts& parts, int64_t rows, Carver& carv
   const DType dtype = parts.shape.compute;
   LogitsScratch scratch;
   scratch.norm_weight = carver.take<float>(parts.shape.hidden);
-  scratch.weight = carver.take_elements(dtype, parts.lm_head.operand_scratch());
+  scratch.weight = carver.take_elements(dtype, parts.head_operand_elements);
   scratch.hidden_rows = carver.take_elements(dtype, rows * parts.shape.hidden);
   scratch.normed = carver.take_elements(dtype, rows * parts.shape.hidden);
   scratch.rstd = carver.take<float>(rows);
@@ -83,10 +78,30 @@ LogitsScratch carve_logits(const DecoderParts& parts, int64_t rows, Carver& carv
 
 }  // namespace
 
+bool any_trained(std::span<const int32_t> targets) {
+  return std::any_of(targets.begin(), targets.end(), [](int32_t target) { return target != kUntrainedTarget; });
+}
+
+void DecoderParts::final_norm_backward(const TensorPlace& norm, const LossScratch& scratch, int64_t rows,
+                                       const void* input, void* d_input, std::span<float> gradient,
+                                       bool accumulate) const {
+  rms_norm_backward(shape.compute, {.rows = rows,
+                                    .hidden = shape.hidden,
+                                    .x = input,
+                                    .weight = scratch.norm_weight,
+                                    .rstd = scratch.rstd,
+                                    .d_normed = scratch.d_normed,
+                                    .d_skip = nullptr,
+                                    .d_x = d_input,
+                                    .normed = nullptr,
+                                    .partials = scratch.partials,
+                                    .weight_gradient = norm.spec.trainable ? gradient.data() + norm.offset : nullptr,
+                                    .accumulate = accumulate});
+}
+
 uint64_t DecoderParts::loss_bytes() const {
   Carver carver;
-  carve_loss(shape, std::min(settings.loss_chunk_tokens, max_tokens), lm_head.operand_scratch(),
-             lm_head.gradient_scratch(), carver);
+  loss_scratch(max_tokens, carver);
   return carver.peak_bytes();
 }
 
@@ -103,20 +118,23 @@ void Decoder::loss(ConstBytes weights, ConstBytes input, std::span<std::byte> d_
   const DecoderParts& parts = *parts_;
   const int64_t tokens = parts.token_count(batch);
   CHECK_EQ(static_cast<int64_t>(batch.targets.size()), tokens);
-  const int64_t chunk_tokens = std::min(parts.settings.loss_chunk_tokens, tokens);
+  CHECK_EQ(parts.heads.size(), 1u);
+  const HeadWeights& head = parts.heads.front();
+  const bool trains = !d_input.empty() || !gradient.empty();
+  if (trains) CHECK_GE(gradient.size(), head.trainable_elements);
+  const int64_t chunk_tokens = parts.loss_chunk(tokens);
   Carver carver(workspace);
-  const LossScratch scratch =
-      carve_loss(parts.shape, chunk_tokens, parts.lm_head.operand_scratch(), parts.lm_head.gradient_scratch(), carver);
-  parts.load_norm(parts.final_norm, weights, scratch.norm_weight);
-  const LossCall call{parts.lm_head.operand(weights, scratch.weight), scratch, gradient,
-                      static_cast<float>(loss_scale)};
+  const LossScratch scratch = parts.loss_scratch(tokens, carver);
+  parts.load_norm(head.norm, weights, scratch.norm_weight);
+  const LossCall call{
+      head, head.lm_head.operand(weights, scratch.weight), scratch, gradient, static_cast<float>(loss_scale), trains};
   const uint64_t row_bytes = static_cast<uint64_t>(parts.shape.hidden) * dtype_bytes(parts.shape.compute);
   double sum = 0;
   bool adds = accumulate;
   for (int64_t first = 0; first < tokens; first += chunk_tokens) {
     const auto begin = static_cast<size_t>(first);
     const auto rows = static_cast<size_t>(std::min(chunk_tokens, tokens - first));
-    std::byte* d_rows = gradient.empty() ? nullptr : d_input.data() + begin * row_bytes;
+    std::byte* d_rows = d_input.empty() ? nullptr : d_input.data() + begin * row_bytes;
     const std::span<const int32_t> targets = batch.targets.subspan(begin, rows);
     if (any_trained(targets)) {
       sum += chunk_loss(parts, call, input.data() + begin * row_bytes, d_rows, targets, adds);
@@ -129,13 +147,15 @@ void Decoder::loss(ConstBytes weights, ConstBytes input, std::span<std::byte> d_
   *loss_sum = sum;
 }
 
-void Decoder::logits(ConstBytes weights, ConstBytes input, std::span<const int32_t> last_positions,
+void Decoder::logits(int part, ConstBytes weights, ConstBytes input, std::span<const int32_t> last_positions,
                      std::span<float> logits, std::span<std::byte> workspace, const BatchView& batch) {
   const c10::InferenceMode no_autograd;
   const DecoderParts& parts = *parts_;
   parts.token_count(batch);
+  const HeadWeights& head = parts.head(part);
   const DType dtype = parts.shape.compute;
-  const int64_t rows = batch.rows, hidden = parts.shape.hidden, vocab = parts.shape.vocab;
+  const int64_t rows = batch.rows, hidden = parts.shape.hidden;
+  const int64_t vocab = parts.config.vocab_size, part_vocab = head.rows.count();
   CHECK_EQ(static_cast<int64_t>(last_positions.size()), rows);
   CHECK_EQ(static_cast<int64_t>(logits.size()), rows * vocab);
   Carver carver(workspace);
@@ -147,12 +167,16 @@ void Decoder::logits(ConstBytes weights, ConstBytes input, std::span<const int32
     std::memcpy(static_cast<std::byte*>(scratch.hidden_rows) + static_cast<uint64_t>(row) * row_bytes,
                 input.data() + static_cast<uint64_t>(row * batch.length + position) * row_bytes, row_bytes);
   }
-  parts.load_norm(parts.final_norm, weights, scratch.norm_weight);
+  parts.load_norm(head.norm, weights, scratch.norm_weight);
   rms_norm(dtype, {rows, hidden, static_cast<float>(parts.config.rms_norm_eps), scratch.hidden_rows,
                    scratch.norm_weight, scratch.normed, scratch.rstd});
-  linear(dtype, parts.matrix(scratch.normed, rows, hidden), parts.lm_head.operand(weights, scratch.weight),
-         parts.matrix(scratch.logits, rows, vocab));
-  cast_elements(dtype, scratch.logits, DType::kFloat32, logits.data(), rows * vocab);
+  linear(dtype, parts.matrix(scratch.normed, rows, hidden), head.lm_head.operand(weights, scratch.weight),
+         parts.matrix(scratch.logits, rows, part_vocab));
+  for (int64_t row = 0; row < rows; ++row) {
+    const auto* from =
+        static_cast<const std::byte*>(scratch.logits) + static_cast<uint64_t>(row * part_vocab) * dtype_bytes(dtype);
+    cast_elements(dtype, from, DType::kFloat32, logits.data() + row * vocab + head.rows.first, part_vocab);
+  }
 }
 
 }  // namespace penstock

@@ -1,5 +1,8 @@
 #include "model/decoder_memory.h"
 
+#include <algorithm>
+
+#include "model/head_norm.h"
 #include "model/rms_norm.h"
 
 namespace penstock {
@@ -13,15 +16,24 @@ SavedBuffers carve_saved(const DecoderShape& shape, int64_t tokens, Carver& carv
   saved.gate_up = carver.take_elements(shape.compute, tokens * 2 * shape.inner);
   saved.input_rstd = carver.take<float>(tokens);
   saved.residual_rstd = carver.take<float>(tokens);
+  saved.raw_heads = nullptr;
+  saved.head_rstd = nullptr;
+  if (shape.qk_norm) {
+    saved.raw_heads = carver.take_elements(shape.compute, tokens * shape.normed_heads() * shape.attention.head_dim);
+    saved.head_rstd = carver.take<float>(tokens * shape.normed_heads());
+  }
   return saved;
 }
 
-BlockScratch carve_block(const DecoderShape& shape, int64_t tokens, int64_t weight_elements, Carver& carver) {
+BlockScratch carve_block(const DecoderShape& shape, int64_t tokens, const ProjectionElements& elements,
+                         Carver& carver) {
   BlockScratch scratch;
   scratch.angles.cosines = carver.take<float>(tokens * (shape.attention.head_dim / 2));
   scratch.angles.sines = carver.take<float>(tokens * (shape.attention.head_dim / 2));
   scratch.norm_weight = carver.take<float>(shape.hidden);
-  scratch.weight = carver.take_elements(shape.compute, weight_elements);
+  scratch.head_weights = shape.qk_norm ? carver.take<float>(2 * shape.attention.head_dim) : nullptr;
+  scratch.projection.weight = carver.take_elements(shape.compute, elements.weight);
+  scratch.projection.bias = carver.take_elements(shape.compute, elements.bias);
   return scratch;
 }
 
@@ -30,7 +42,8 @@ BackwardScratch carve_backward(const DecoderShape& shape, int64_t tokens, Carver
   scratch.normed = carver.take_elements(shape.compute, tokens * shape.hidden);
   scratch.d_normed = carver.take_elements(shape.compute, tokens * shape.hidden);
   scratch.d_residual = carver.take_elements(shape.compute, tokens * shape.hidden);
-  scratch.partials = carver.take<float>(rms_norm_partials(tokens, shape.hidden));
+  const int64_t head_partials = shape.qk_norm ? head_norm_partials(tokens, shape.attention.head_dim) : 0;
+  scratch.partials = carver.take<float>(std::max(rms_norm_partials(tokens, shape.hidden), head_partials));
   return scratch;
 }
 

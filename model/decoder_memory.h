@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "model/attention.h"
 #include "model/decoder.h"
+#include "model/projection.h"
 #include "model/rope.h"
 
 namespace penstock {
@@ -49,11 +50,14 @@ class Carver {
   uint64_t peak_bytes_ = 0;
 };
 
-// The extents of a block and of the head. C hidden, F feed-forward, V vocabulary.
+// The extents of a block and of the head. C hidden, F feed-forward, V vocabulary (of the largest part of the head).
 struct DecoderShape {
   DType compute;
   int64_t hidden, inner, vocab;
-  AttentionShape attention;
+  AttentionShape attention;  // its window is the block's business
+  bool qk_norm;
+
+  int64_t normed_heads() const { return attention.query_heads + attention.kv_heads; }
 };
 
 // What backward needs of one block and one micro-batch, beside the block's input.
@@ -65,22 +69,28 @@ struct SavedBuffers {
   void* gate_up;         // [N, 2F]
   float* input_rstd;     // [N]
   float* residual_rstd;  // [N]
+  void* raw_heads;       // [N, q + k] before the QK-norm; with qk_norm only
+  float* head_rstd;      // [N, query_heads + kv_heads]; the same
 };
 SavedBuffers carve_saved(const DecoderShape& shape, int64_t tokens, Carver& carver);
 
 // Scratch that every call on a block begins with.
 struct BlockScratch {
-  RopeAngles angles;   // [N, D/2]
-  float* norm_weight;  // [C]
-  void* weight;        // one weight as a GEMM operand, or one weight's gradient; weight_elements long
+  RopeAngles angles;             // [N, D/2]
+  float* norm_weight;            // [C]
+  float* head_weights;           // [2, D], the QK-norm's; with qk_norm only
+  ProjectionScratch projection;  // one weight as a GEMM operand, or one weight's gradient; and one bias
 };
-BlockScratch carve_block(const DecoderShape& shape, int64_t tokens, int64_t weight_elements, Carver& carver);
+struct ProjectionElements {
+  int64_t weight, bias;
+};
+BlockScratch carve_block(const DecoderShape& shape, int64_t tokens, const ProjectionElements& elements, Carver& carver);
 
 struct BackwardScratch {
   void* normed;      // [N, C]
   void* d_normed;    // [N, C]
   void* d_residual;  // [N, C]
-  float* partials;   // the norms' weight gradient
+  float* partials;   // the norms' weight gradients
 };
 BackwardScratch carve_backward(const DecoderShape& shape, int64_t tokens, Carver& carver);
 

@@ -1,6 +1,9 @@
 // One or more weight matrices of a slab that share their input and are therefore one GEMM: q, k, v, or gate and up.
 // Where they lie next to each other in the compute dtype, the GEMM reads the slab itself; else they are gathered and
 // converted into scratch first. Both give the same bits.
+// Members may be frozen or trained, each by itself. The gradient of a trained member does not depend on which others
+// are trained: GEMMs of other extents would round differently, so a group with any trained member runs the one GEMM
+// and keeps only the rows that are trained.
 #pragma once
 
 #include <cstddef>
@@ -21,21 +24,31 @@ class FusedWeight {
 
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
+  bool trains() const { return trained_ > 0; }  // any member
   // Elements of scratch in the compute dtype that operand() and add_gradient() need.
   int64_t operand_scratch() const { return wire_ == compute_ && adjacent_ ? 0 : rows_ * cols_; }
-  int64_t gradient_scratch() const { return compute_ == DType::kFloat32 && adjacent_ ? 0 : rows_ * cols_; }
+  int64_t gradient_scratch() const { return !trains() || sums_in_place() ? 0 : rows_ * cols_; }
 
   // [rows, cols] in the compute dtype: a view of `weights`, or of `scratch` after the conversion.
   MatrixView operand(std::span<const std::byte> weights, void* scratch) const;
-  // gradient (fp32 slab) = or += d_y^T x. The GEMM rounds once to the compute dtype, the sum is fp32.
+  // gradient (fp32, the trainable part of the slab) = or += d_y^T x for the trained members. The GEMM rounds once to
+  // the compute dtype, the sum is fp32.
   void add_gradient(const MatrixView& d_y, const MatrixView& x, std::span<float> gradient, bool accumulate,
                     void* scratch) const;
 
  private:
+  bool all_train() const { return trained_ == places_.size(); }
+  // In fp32 the GEMM itself adds to the gradient where all members would lie without padding between them.
+  bool sums_in_gemm() const { return compute_ == DType::kFloat32 && packs_; }
+  bool sums_in_place() const { return sums_in_gemm() && all_train(); }
+  void copy_rows(std::span<float> gradient, float* packed, bool to_packed) const;
+
   std::vector<TensorPlace> places_;
+  size_t trained_ = 0;
   int64_t rows_ = 0;
   int64_t cols_ = 0;
-  bool adjacent_ = true;
+  bool adjacent_ = true;  // the members follow each other in this layout
+  bool packs_ = true;     // they would if all were trained, or all frozen
   DType wire_ = DType::kFloat32;
   DType compute_ = DType::kFloat32;
 };

@@ -28,6 +28,16 @@ void linear_add(DType dtype, const MatrixView& residual, const MatrixView& x, co
   at::addmm_out(out, as_tensor(dtype, residual), as_tensor(dtype, x), as_tensor(dtype, weight).t());
 }
 
+void linear_bias(DType dtype, const MatrixView& x, const MatrixView& weight, void* bias, const MatrixView& y) {
+  at::Tensor out = as_tensor(dtype, y);
+  at::addmm_out(out, at::from_blob(bias, {weight.rows}, tensor_type(dtype)), as_tensor(dtype, x),
+                as_tensor(dtype, weight).t());
+}
+
+void add_rows(DType dtype, const MatrixView& residual, const MatrixView& y) {
+  as_tensor(dtype, y).add_(as_tensor(dtype, residual));
+}
+
 void linear_input_gradient(DType dtype, const MatrixView& d_y, const MatrixView& weight, const MatrixView& d_x) {
   at::Tensor out = as_tensor(dtype, d_x);
   at::mm_out(out, as_tensor(dtype, d_y), as_tensor(dtype, weight));

@@ -19,6 +19,10 @@ void linear(DType dtype, const MatrixView& x, const MatrixView& weight, const Ma
 // y = residual + x w^T with one rounding.
 void linear_add(DType dtype, const MatrixView& residual, const MatrixView& x, const MatrixView& weight,
                 const MatrixView& y);
+// y = x w^T + bias[m] with one rounding.
+void linear_bias(DType dtype, const MatrixView& x, const MatrixView& weight, void* bias, const MatrixView& y);
+// y += residual
+void add_rows(DType dtype, const MatrixView& residual, const MatrixView& y);
 // d_x[n, k] = d_y[n, m] w[m, k]
 void linear_input_gradient(DType dtype, const MatrixView& d_y, const MatrixView& weight, const MatrixView& d_x);
 // d_w[m, k] = or += d_y[n, m]^T x[n, k]

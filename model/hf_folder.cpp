@@ -2,18 +2,21 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <filesystem>
 #include <set>
 #include <system_error>
 
+#include "core/bf16.h"
 #include "core/bytes.h"
 #include "core/check.h"
 #include "core/error.h"
-#include "core/file.h"
 #include "fmt/format.h"
 #include "model/config_json.h"
+#include "model/folder_files.h"
 #include "model/strict_json.h"
-#include "nlohmann/json.hpp"
+#include "model/tensor_names.h"
+#include "model/weight_index.h"
 
 namespace penstock {
 namespace {
@@ -23,112 +26,161 @@ namespace fs = std::filesystem;
 constexpr uint64_t kMaxConfigBytes = kMiB;
 // A few hundred thousand tensors; the largest published model has under a hundred thousand.
 constexpr uint64_t kMaxIndexBytes = 64 * kMiB;
-constexpr size_t kNamesInMessage = 3;
+constexpr const char* kSingleName = "model.safetensors";
+constexpr const char* kIndexName = "model.safetensors.index.json";
+constexpr uint64_t kCompareElements = 64 * 1024;
 
 [[noreturn]] void refuse(const std::string& message) { throw Error(ExitCode::kBadInput, message); }
 
-// "a, b, c and 4 more".
-std::string list_names(const std::vector<std::string>& names) {
-  std::string text;
-  for (size_t i = 0; i < std::min(names.size(), kNamesInMessage); ++i) text += (i == 0 ? "" : ", ") + names[i];
-  if (names.size() > kNamesInMessage) text += fmt::format(" and {} more", names.size() - kNamesInMessage);
-  return text;
-}
-
-// Entries of the index are names of files beside it, never paths that lead elsewhere.
-bool is_plain_base_name(const std::string& name) {
-  return name.ends_with(".safetensors") && name.find_first_of(std::string("/\\\0", 3)) == std::string::npos;
-}
-
 bool is_recomputed_table(std::string_view name) { return name.ends_with("rotary_emb.inv_freq"); }
 
-// Tensor name -> file name.
-std::map<std::string, std::string> read_weight_map(const std::string& index_path) {
-  const nlohmann::json root = parse_strict_json(read_text_file(index_path, kMaxIndexBytes), index_path);
-  if (!root.is_object() || !root.contains("weight_map") || !root["weight_map"].is_object()) {
-    refuse(fmt::format("{}: has no weight_map object", index_path));
+bool is_float_type(std::string_view dtype) { return dtype == "F32" || dtype == "BF16" || dtype == "F16"; }
+
+// NaN and infinity have all ones in the exponent. No early end and one width throughout: the loop vectorises.
+template <typename Bits>
+bool has_non_finite(std::span<const Bits> values, Bits exponent_mask) {
+  Bits bad = 0;
+  for (const Bits value : values) bad |= static_cast<Bits>((value & exponent_mask) == exponent_mask ? 1 : 0);
+  return bad != 0;
+}
+
+bool is_finite(float value) { return (std::bit_cast<uint32_t>(value) & 0x7f800000u) != 0x7f800000u; }
+
+[[noreturn]] void refuse_value(const StoredTensor& tensor, uint64_t element, float value) {
+  refuse(fmt::format("{}: tensor {} holds {} at element {}; the weights are damaged", tensor.file->path(),
+                     printable_name(tensor.entry->name), value, element));
+}
+
+void require_finite(const StoredTensor& tensor, uint64_t first_element, std::span<const float> values) {
+  if (!has_non_finite<uint32_t>({reinterpret_cast<const uint32_t*>(values.data()), values.size()}, 0x7f800000u)) return;
+  const auto bad = std::find_if_not(values.begin(), values.end(), is_finite);
+  refuse_value(tensor, first_element + static_cast<uint64_t>(bad - values.begin()), *bad);
+}
+
+void require_finite(const StoredTensor& tensor, uint64_t first_element, std::span<const bf16_bits> values) {
+  if (!has_non_finite<bf16_bits>(values, 0x7f80u)) return;
+  const auto bad =
+      std::find_if_not(values.begin(), values.end(), [](bf16_bits bits) { return is_finite(float_from_bf16(bits)); });
+  refuse_value(tensor, first_element + static_cast<uint64_t>(bad - values.begin()), float_from_bf16(*bad));
+}
+
+// Links count even where they lead nowhere: that is an error of its own. What cannot be looked at is absent.
+bool has_entry(const std::string& folder, const char* name) {
+  std::error_code ignored;
+  return fs::exists(fs::symlink_status(fs::path(folder) / name, ignored));
+}
+
+std::vector<std::string> names_of(std::span<const LayerLayout> layers) {
+  std::vector<std::string> names;
+  for (const LayerLayout& layer : layers) {
+    for (const TensorPlace& place : layer.tensors()) names.push_back(place.spec.name);
   }
-  std::map<std::string, std::string> files;
-  for (const auto& [tensor, file] : root["weight_map"].items()) {
-    if (!file.is_string() || !is_plain_base_name(file.get<std::string>())) {
-      refuse(fmt::format("{}: weight_map {} names {}; it must be a .safetensors file in the same folder", index_path,
-                         json_excerpt(tensor), json_excerpt(file)));
-    }
-    files.emplace(tensor, file.get<std::string>());
-  }
-  if (files.empty()) refuse(fmt::format("{}: weight_map is empty", index_path));
-  return files;
+  return names;
 }
 
 }  // namespace
 
+std::string read_config_json(const std::string& path) { return read_folder_text(path, "config.json", kMaxConfigBytes); }
+
 ModelConfig load_model_config(const std::string& path) {
-  const std::string file = (fs::path(path) / "config.json").string();
-  return parse_config_json(read_text_file(file, kMaxConfigBytes), file);
+  return parse_config_json(read_config_json(path), (fs::path(path) / "config.json").string());
 }
 
+bool holds_weights(const std::string& path) { return has_entry(path, kSingleName) || has_entry(path, kIndexName); }
+
 WeightFolder::WeightFolder(const std::string& path, std::span<const LayerLayout> layers) : path_(path) {
-  const std::string single = (fs::path(path) / "model.safetensors").string();
-  const std::string index = single + ".index.json";
-  std::error_code ignored;  // what cannot be looked at is reported as absent
-  const bool has_single = fs::exists(single, ignored);
-  const bool has_index = fs::exists(index, ignored);
+  const bool has_single = has_entry(path, kSingleName);
+  const bool has_index = has_entry(path, kIndexName);
   if (has_single == has_index) {
     refuse(fmt::format("{}: {} model.safetensors {} model.safetensors.index.json; {}", path, has_single ? "both" : "no",
                        has_single ? "and" : "or", has_single ? "remove one" : "only safetensors weights are read"));
   }
   if (has_single) {
-    add_file(single);
+    add_file(folder_file(path, kSingleName));
   } else {
-    open_shards(path, index);
+    open_shards();
   }
+  locate(layers);
   check_names(layers);
   check_shapes(layers);
 }
 
 void WeightFolder::add_file(const std::string& path) {
-  const size_t file = files_.size();
   files_.emplace_back(path);
-  const std::vector<SafetensorsEntry>& entries = files_.back().entries();
-  for (size_t i = 0; i < entries.size(); ++i) {
-    const auto [position, is_new] = locations_.emplace(entries[i].name, Location{.file = file, .entry = i});
+  for (const SafetensorsEntry& entry : files_.back().entries()) {
+    const auto [position, is_new] = stored_.emplace(entry.name, StoredTensor{&files_.back(), &entry});
     if (!is_new) {
-      refuse(fmt::format("{}: tensor {} is also in {}; keep it in one shard", path, entries[i].name,
-                         files_[position->second.file].path()));
+      refuse(fmt::format("{}: tensor {} is also in {}; keep it in one shard", path, printable_name(entry.name),
+                         position->second.file->path()));
     }
   }
 }
 
-void WeightFolder::open_shards(const std::string& path, const std::string& index_path) {
-  const std::map<std::string, std::string> weight_map = read_weight_map(index_path);
+void WeightFolder::open_shards() {
+  const std::string index_path = (fs::path(path_) / kIndexName).string();
+  const WeightMap weight_map = parse_weight_index(read_folder_text(path_, kIndexName, kMaxIndexBytes), index_path);
   std::set<std::string> shard_names;
   for (const auto& [tensor, file] : weight_map) shard_names.insert(file);
-  for (const std::string& name : shard_names) add_file((fs::path(path) / name).string());
+  files_.reserve(shard_names.size());  // stored_ points into it
+  for (const std::string& name : shard_names) add_file(folder_file(path_, name));
   for (const auto& [tensor, file] : weight_map) {
-    const auto found = locations_.find(tensor);
-    if (found == locations_.end() || fs::path(files_[found->second.file].path()).filename() != file) {
-      refuse(fmt::format("{}: tensor {} is not in {}", index_path, tensor, file));
+    const StoredTensor* found = find_stored(tensor);
+    if (found == nullptr || fs::path(found->file->path()).filename() != file) {
+      refuse(fmt::format("{}: tensor {} is not in {}", index_path, printable_name(tensor), file));
     }
   }
-  for (const auto& [tensor, location] : locations_) {
+  for (const auto& [tensor, place] : stored_) {
     if (!weight_map.contains(tensor)) {
-      refuse(fmt::format("{}: does not list tensor {} of {}", index_path, tensor, files_[location.file].path()));
+      refuse(fmt::format("{}: does not list tensor {} of {}", index_path, printable_name(tensor), place.file->path()));
+    }
+  }
+}
+
+const StoredTensor* WeightFolder::find_stored(std::string_view stored_name) const {
+  const auto found = stored_.find(stored_name);
+  return found == stored_.end() ? nullptr : &found->second;
+}
+
+std::string WeightFolder::stored_name(std::string_view name) const {
+  if (name == kHeadName) return head_name_;
+  CHECK(name.starts_with(kBodyPrefix));
+  return body_prefix_ + std::string(name.substr(kBodyPrefix.size()));
+}
+
+// Finds the names in the files and what else they hold.
+void WeightFolder::locate(std::span<const LayerLayout> layers) {
+  const std::vector<std::string> wanted = names_of(layers);
+  const std::string config_path = (fs::path(path_) / "config.json").string();
+  is_wrapper_ = has_text_config(read_config_json(path_), config_path);
+  if (is_wrapper_) {
+    std::vector<std::string> names;
+    for (const auto& [name, place] : stored_) names.push_back(name);
+    const TextModelNames found = find_text_model(names, wanted, path_);
+    body_prefix_ = found.body_prefix;
+    head_name_ = found.head_name;
+  }
+  const bool is_tied = std::find(wanted.begin(), wanted.end(), kHeadName) == wanted.end();
+  if (is_tied && find_stored(head_name_) != nullptr) check_tied_head(head_name_);
+  if (!is_wrapper_) return;
+  std::set<std::string, std::less<>> ours = {head_name_};
+  for (const std::string& name : wanted) ours.insert(stored_name(name));
+  for (const SafetensorsFile& file : files_) {
+    for (const SafetensorsEntry& entry : file.entries()) {
+      if (!ours.contains(entry.name)) other_tensors_.push_back({&file, &entry});
     }
   }
 }
 
 void WeightFolder::check_names(std::span<const LayerLayout> layers) const {
   std::vector<std::string> missing;
-  std::set<std::string, std::less<>> expected;
-  for (const LayerLayout& layer : layers) {
-    for (const TensorPlace& place : layer.tensors()) {
-      expected.insert(place.spec.name);
-      if (!locations_.contains(place.spec.name)) missing.push_back(place.spec.name);
-    }
+  std::set<std::string, std::less<>> expected = {head_name_};
+  for (const std::string& name : names_of(layers)) {
+    expected.insert(stored_name(name));
+    if (find_stored(stored_name(name)) == nullptr) missing.push_back(name);
   }
   std::vector<std::string> unexpected;
-  for (const auto& [name, location] : locations_) {
-    if (!expected.contains(name) && !is_recomputed_table(name)) unexpected.push_back(name);
+  for (const auto& [name, place] : stored_) {
+    if (!is_wrapper_ && !expected.contains(name) && !is_recomputed_table(name)) unexpected.push_back(name);
   }
   if (missing.empty() && unexpected.empty()) return;
   std::string text = path_ + ": the weights do not fit config.json:";
@@ -140,35 +192,68 @@ void WeightFolder::check_names(std::span<const LayerLayout> layers) const {
 void WeightFolder::check_shapes(std::span<const LayerLayout> layers) const {
   for (const LayerLayout& layer : layers) {
     for (const TensorPlace& place : layer.tensors()) {
-      const Location& location = locations_.find(place.spec.name)->second;
-      const SafetensorsEntry& found = entry(location);
-      const std::string& file = files_[location.file].path();
-      if (found.shape != place.spec.shape) {
-        refuse(fmt::format("{}: tensor {} has shape {} but config.json asks for {}", file, found.name,
-                           format_shape(found.shape), format_shape(place.spec.shape)));
+      const StoredTensor found = find(place.spec.name);
+      const std::string& file = found.file->path();
+      if (found.entry->shape != place.spec.shape) {
+        refuse(fmt::format("{}: tensor {} has shape {} but config.json asks for {}", file,
+                           printable_name(found.entry->name), format_shape(found.entry->shape),
+                           format_shape(place.spec.shape)));
       }
-      if (found.dtype != "F32" && found.dtype != "BF16" && found.dtype != "F16") {
-        refuse(fmt::format("{}: tensor {} is {}; convert it to F32, BF16 or F16", file, found.name, found.dtype));
+      if (!is_float_type(found.entry->dtype)) {
+        refuse(fmt::format("{}: tensor {} is {}; convert it to F32, BF16 or F16", file,
+                           printable_name(found.entry->name), found.entry->dtype));
       }
     }
   }
 }
 
-const SafetensorsEntry& WeightFolder::entry(const Location& location) const {
-  return files_[location.file].entries()[location.entry];
+// Some writers store the tied head as a second copy. One that differs was trained untied: taking either would change
+// the model.
+void WeightFolder::check_tied_head(std::string_view head_name) const {
+  const StoredTensor head = *find_stored(head_name);
+  const StoredTensor* embedding = find_stored(stored_name("model.embed_tokens.weight"));
+  if (embedding == nullptr) return;  // reported as missing
+  bool is_equal = head.entry->shape == embedding->entry->shape && is_float_type(head.entry->dtype) &&
+                  is_float_type(embedding->entry->dtype);
+  std::vector<float> a(kCompareElements), b(kCompareElements);
+  for (uint64_t done = 0; is_equal && done < head.entry->element_count;) {
+    const uint64_t count = std::min(kCompareElements, head.entry->element_count - done);
+    head.file->read_floats(*head.entry, done, std::span(a).first(count));
+    embedding->file->read_floats(*embedding->entry, done, std::span(b).first(count));
+    is_equal = std::memcmp(a.data(), b.data(), count * sizeof(float)) == 0;
+    done += count;
+  }
+  if (!is_equal) {
+    refuse(
+        fmt::format("{}: tie_word_embeddings is true in config.json but {} differs from the embedding; set it to "
+                    "false, or remove that tensor",
+                    head.file->path(), printable_name(std::string(head_name))));
+  }
 }
 
-void WeightFolder::read(const TensorSpec& tensor, uint64_t first_element, std::span<float> out) const {
-  const auto found = locations_.find(tensor.name);
-  CHECK(found != locations_.end());  // the constructor has seen every tensor of the model
-  const SafetensorsFile& file = files_[found->second.file];
-  file.read_floats(entry(found->second), first_element, out);
-  const auto bad = std::find_if(out.begin(), out.end(), [](float value) {
-    return (std::bit_cast<uint32_t>(value) & 0x7f800000u) == 0x7f800000u;
-  });
-  if (bad != out.end()) {
-    refuse(fmt::format("{}: tensor {} holds {} at element {}; the weights are damaged", file.path(), tensor.name, *bad,
-                       first_element + static_cast<uint64_t>(bad - out.begin())));
+StoredTensor WeightFolder::find(std::string_view name) const {
+  const StoredTensor* found = find_stored(stored_name(name));
+  CHECK(found != nullptr);  // the constructor has seen every tensor of the model
+  return *found;
+}
+
+void WeightFolder::read(std::string_view name, uint64_t first_element, std::span<float> out) const {
+  const StoredTensor tensor = find(name);
+  tensor.file->read_floats(*tensor.entry, first_element, out);
+  require_finite(tensor, first_element, std::span<const float>(out));
+}
+
+void WeightFolder::read_stored(std::string_view name, uint64_t first_element, std::span<std::byte> out) const {
+  const StoredTensor tensor = find(name);
+  const bool is_narrow = tensor.entry->dtype == "BF16";
+  CHECK(is_narrow || tensor.entry->dtype == "F32");
+  const uint64_t width = is_narrow ? sizeof(bf16_bits) : sizeof(float);
+  tensor.file->read_bytes(*tensor.entry, first_element * width, out);
+  if (is_narrow) {
+    const std::span values(reinterpret_cast<const bf16_bits*>(out.data()), out.size() / width);
+    require_finite(tensor, first_element, values);
+  } else {
+    require_finite(tensor, first_element, std::span(reinterpret_cast<const float*>(out.data()), out.size() / width));
   }
 }
 

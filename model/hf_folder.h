@@ -1,17 +1,16 @@
-// A Hugging Face model folder: config.json and safetensors weights, single or sharded, in and out.
-// No pickle, no code from inputs, no downloads. Tensors are checked against the layer layouts by name and shape before
-// the first one is read; a folder appears complete or not at all.
+// A Hugging Face model folder, read: config.json and safetensors weights, single or sharded.
+// Not its writer (model/hf_folder_writer.h). No pickle, no code from inputs, no downloads. Tensors are checked against
+// the layer layouts by name and shape before the first one is read.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "core/dtype.h"
 #include "core/layer_layout.h"
 #include "model/model_config.h"
 #include "model/safetensors.h"
@@ -21,50 +20,57 @@ namespace penstock {
 // Reads <path>/config.json. Throws Error(kBadInput) as parse_config_json does.
 ModelConfig load_model_config(const std::string& path);
 
+// The text of <path>/config.json.
+std::string read_config_json(const std::string& path);
+
+// True where WeightFolder would find weights to open.
+bool holds_weights(const std::string& path);
+
+// A tensor in a file that somebody else keeps open.
+struct StoredTensor {
+  const SafetensorsFile* file;
+  const SafetensorsEntry* entry;
+};
+
+// The weights of a folder under our names ("model.layers.0...", "lm_head.weight"). A multimodal folder (config.json
+// with a text_config) stores them under a prefix and other tensors beside them; any other folder holds exactly the
+// model's tensors. Rotary frequency tables, which can be recomputed, are ignored. Where no layer has an lm_head.weight
+// the head is tied: the file may hold a copy of it that equals the embedding.
 class WeightFolder {
  public:
   // Opens every weight file of the folder and compares its tensors with `layers`. Throws Error(kBadInput) that names
-  // the missing, unexpected or mis-shaped tensors. Rotary frequency tables, which can be recomputed, are ignored.
+  // the missing, unexpected or mis-shaped tensors. All shards stay open while this lives.
   WeightFolder(const std::string& path, std::span<const LayerLayout> layers);
 
-  // Fills `out` with the tensor's values from `first_element` on. Error(kBadInput) where one is not finite.
-  void read(const TensorSpec& tensor, uint64_t first_element, std::span<float> out) const;
+  // Where a tensor of the model is stored; its dtype is F32, BF16 or F16. CHECKs that it is one of the model's.
+  StoredTensor find(std::string_view name) const;
+
+  // Fills `out` with the tensor's values from `first_element` on. Error(kBadInput) where one is not finite. Any number
+  // of threads may read.
+  void read(std::string_view name, uint64_t first_element, std::span<float> out) const;
+  // The stored bytes instead; `out` is a whole number of elements. CHECKs dtype BF16 or F32.
+  void read_stored(std::string_view name, uint64_t first_element, std::span<std::byte> out) const;
+
+  // What a multimodal folder holds beside the text model, in the order of the files.
+  const std::vector<StoredTensor>& other_tensors() const { return other_tensors_; }
 
  private:
-  struct Location {
-    size_t file;
-    size_t entry;
-  };
   void add_file(const std::string& path);
-  void open_shards(const std::string& path, const std::string& index_path);
-  void check_shapes(std::span<const LayerLayout> layers) const;
+  void open_shards();
+  void locate(std::span<const LayerLayout> layers);
   void check_names(std::span<const LayerLayout> layers) const;
-  const SafetensorsEntry& entry(const Location& location) const;
+  void check_shapes(std::span<const LayerLayout> layers) const;
+  void check_tied_head(std::string_view stored_name) const;
+  std::string stored_name(std::string_view name) const;
+  const StoredTensor* find_stored(std::string_view stored_name) const;
 
   std::string path_;
   std::vector<SafetensorsFile> files_;
-  std::map<std::string, Location, std::less<>> locations_;
+  std::map<std::string, StoredTensor, std::less<>> stored_;  // by the files' own names
+  bool is_wrapper_ = false;                                  // other tensors are allowed
+  std::string body_prefix_ = "model.";                       // what stands in the files for our "model."
+  std::string head_name_ = "lm_head.weight";
+  std::vector<StoredTensor> other_tensors_;
 };
-
-enum class TokenizerFiles { kNone, kBytes };
-
-struct ModelFolderSettings {
-  DType dtype = DType::kBFloat16;  // of the weights: kFloat32 or kBFloat16
-  TokenizerFiles tokenizer = TokenizerFiles::kNone;
-  bool overwrite = false;  // replace a model folder that is already there
-};
-
-// Fills `out` with the bytes of a tensor of layer `layer`, in the folder's dtype, from `first_element` on.
-using LayerTensorSource =
-    std::function<void(size_t layer, const TensorPlace& place, uint64_t first_element, std::span<std::byte> out)>;
-
-// Throws Error(kBadInput) when writing to `path` would replace something that settings.overwrite does not cover: call
-// it before a long run. Only a folder with a config.json and without folders inside is ever replaced.
-void check_model_folder_target(const std::string& path, bool overwrite);
-
-// Writes config.json, generation_config.json, model.safetensors and the tokenizer's files to "<path>.tmp", durably, and
-// renames. A NaN or infinity in the weights is refused: Error(kNumericStop) naming the tensor; nothing is left behind.
-void write_model_folder(const std::string& path, const ModelConfig& config, const ModelFolderSettings& settings,
-                        const LayerTensorSource& source);
 
 }  // namespace penstock

@@ -1,6 +1,8 @@
+#include "model/hf_folder_writer.h"
+
 #include <algorithm>
 #include <filesystem>
-#include <system_error>
+#include <memory>
 
 #include "core/byte_vocabulary.h"
 #include "core/check.h"
@@ -9,59 +11,16 @@
 #include "fmt/format.h"
 #include "model/byte_tokenizer_files.h"
 #include "model/config_json.h"
+#include "model/folder_files.h"
+#include "model/folder_in_progress.h"
 #include "model/hf_folder.h"
-#include "model/layer_specs.h"
-#include "model/safetensors_writer.h"
+#include "model/safetensors_header.h"
+#include "model/weight_files.h"
 
 namespace penstock {
 namespace {
 
 namespace fs = std::filesystem;
-
-// A folder under a temporary name that becomes `target` or vanishes.
-class FolderInProgress {
- public:
-  explicit FolderInProgress(const fs::path& target) : target_(target), temporary_(target.string() + ".tmp") {
-    std::error_code code;
-    fs::remove_all(temporary_, code);  // left by a run that was killed
-    if (!code) fs::create_directories(temporary_, code);
-    require(code, "create", temporary_);
-  }
-  ~FolderInProgress() {
-    std::error_code ignored;
-    fs::remove_all(temporary_, ignored);
-  }
-  FolderInProgress(const FolderInProgress&) = delete;
-  FolderInProgress& operator=(const FolderInProgress&) = delete;
-
-  std::string file(const char* name) const { return (temporary_ / name).string(); }
-
-  // The folder that was there before steps aside first: the name never holds a mixture.
-  void commit() {
-    const fs::path previous = target_.string() + ".old";
-    const std::string parent = target_.has_parent_path() ? target_.parent_path().string() : ".";
-    std::error_code code;
-    if (fs::exists(target_)) {
-      fs::remove_all(previous, code);
-      if (!code) fs::rename(target_, previous, code);
-      require(code, "replace", target_);
-    }
-    sync_directory(temporary_.string());
-    fs::rename(temporary_, target_, code);
-    require(code, "rename", temporary_);
-    sync_directory(parent);
-    fs::remove_all(previous, code);
-    require(code, "remove", previous);
-  }
-
- private:
-  static void require(const std::error_code& code, const char* action, const fs::path& path) {
-    if (code) throw Error(ExitCode::kIo, fmt::format("{}: cannot {}: {}", path.string(), action, code.message()));
-  }
-
-  fs::path target_;
-  fs::path temporary_;
-};
 
 // Without a trailing separator, so that ".tmp" lands beside the folder and not inside it.
 fs::path normal_target(const std::string& path) {
@@ -77,8 +36,9 @@ fs::path normal_target(const std::string& path) {
 template <typename Bits>
 bool has_non_finite(std::span<const std::byte> bytes, Bits exponent_mask) {
   const std::span values(reinterpret_cast<const Bits*>(bytes.data()), bytes.size() / sizeof(Bits));
-  return std::any_of(values.begin(), values.end(),
-                     [=](Bits value) { return (value & exponent_mask) == exponent_mask; });
+  Bits bad = 0;  // no early end and one width throughout: the loop vectorises
+  for (const Bits value : values) bad |= static_cast<Bits>((value & exponent_mask) == exponent_mask ? 1 : 0);
+  return bad != 0;
 }
 
 void require_finite(const TensorSpec& tensor, DType dtype, std::span<const std::byte> bytes) {
@@ -92,25 +52,82 @@ void require_finite(const TensorSpec& tensor, DType dtype, std::span<const std::
   }
 }
 
-void write_weights(const std::string& path, const ModelConfig& config, DType dtype, const LayerTensorSource& source) {
-  const std::vector<LayerLayout> layers = layer_layouts(config);
+// Everything the weight files hold: the model's tensors in slab order, then what passes through.
+class FolderTensors {
+ public:
+  FolderTensors(std::span<const LayerLayout> layers, DType dtype, const WeightFolder* names) : dtype_(dtype) {
+    for (size_t layer = 0; layer < layers.size(); ++layer) {
+      for (const TensorPlace& place : layers[layer].tensors()) {
+        const std::string name = names == nullptr ? place.spec.name : names->find(place.spec.name).entry->name;
+        specs_.push_back({.name = name, .dtype = std::string(safetensors_dtype(dtype)), .shape = place.spec.shape});
+        ours_.push_back({.layer = layer, .place = &place});
+      }
+    }
+    if (names == nullptr) return;
+    others_ = names->other_tensors();
+    for (const StoredTensor& other : others_) {
+      specs_.push_back({.name = other.entry->name, .dtype = other.entry->dtype, .shape = other.entry->shape});
+    }
+  }
+
+  const std::vector<SafetensorsSpec>& specs() const { return specs_; }
+
+  void read(size_t index, uint64_t first_element, std::span<std::byte> out, const LayerTensorSource& source) const {
+    if (index < ours_.size()) {
+      source(ours_[index].layer, *ours_[index].place, first_element, out);
+      require_finite(ours_[index].place->spec, dtype_, out);
+      return;
+    }
+    const StoredTensor& other = others_[index - ours_.size()];
+    other.file->read_bytes(*other.entry, first_element * safetensors_element_bytes(other.entry->dtype), out);
+  }
+
+ private:
   struct Position {
     size_t layer;
     const TensorPlace* place;
   };
-  std::vector<Position> positions;
-  std::vector<SafetensorsSpec> specs;
-  for (size_t layer = 0; layer < layers.size(); ++layer) {
-    for (const TensorPlace& place : layers[layer].tensors()) {
-      positions.push_back({.layer = layer, .place = &place});
-      specs.push_back({.name = place.spec.name, .dtype = dtype, .shape = place.spec.shape});
-    }
+  DType dtype_;
+  std::vector<Position> ours_;
+  std::vector<StoredTensor> others_;
+  std::vector<SafetensorsSpec> specs_;
+};
+
+void write_byte_tokenizer(const FolderInProgress& folder, const ModelConfig& config) {
+  CHECK_GE(config.vocab_size, kByteVocabularySize);
+  write_text_file(folder.file("tokenizer.json"), byte_tokenizer_json());
+  write_text_file(folder.file("tokenizer_config.json"), byte_tokenizer_config_json(config.max_position_embeddings));
+}
+
+void write_new_files(const FolderInProgress& folder, const ModelConfig& config, const ModelFolderSettings& settings) {
+  write_text_file(folder.file("config.json"), config_json_text(config, settings.dtype));
+  write_text_file(folder.file("generation_config.json"), generation_config_json_text(config));
+  if (settings.tokenizer == TokenizerFiles::kBytes) write_byte_tokenizer(folder, config);
+}
+
+void write_source_files(const FolderInProgress& folder, const ModelConfig& config, const ModelFolderSettings& settings,
+                        const std::string& config_text) {
+  const std::string config_path = (fs::path(settings.source) / "config.json").string();
+  write_text_file(folder.file("config.json"), patch_config_json(config_text, config_path, settings.dtype));
+  bool has_tokenizer = false;
+  for (const std::string& name : unowned_files(settings.source)) {
+    copy_folder_file(settings.source, name, folder.file(name));
+    has_tokenizer |= name.find("token") != std::string::npos || name == "vocab.json";
   }
-  write_safetensors(path, specs, [&](size_t index, uint64_t first_element, std::span<std::byte> out) {
-    const Position& position = positions[index];
-    source(position.layer, *position.place, first_element, out);
-    require_finite(position.place->spec, dtype, out);
-  });
+  if (settings.tokenizer == TokenizerFiles::kBytes && !has_tokenizer) write_byte_tokenizer(folder, config);
+}
+
+// A multimodal source gives names and the other tensors; null for any other.
+std::unique_ptr<WeightFolder> open_source_weights(const std::string& source, const std::string& config_text,
+                                                  std::span<const LayerLayout> layers) {
+  if (!has_text_config(config_text, (fs::path(source) / "config.json").string())) return nullptr;
+  if (!holds_weights(source)) {
+    throw Error(ExitCode::kBadInput,
+                fmt::format("{}: holds no weights; the tensors beside the text model pass through from the folder the "
+                            "model came from: put it back where it was, or give it as model.model_name_or_path",
+                            source));
+  }
+  return std::make_unique<WeightFolder>(source, layers);
 }
 
 bool holds_only_a_model(const fs::path& folder) {
@@ -140,20 +157,25 @@ void check_model_folder_target(const std::string& path, bool overwrite) {
   }
 }
 
-void write_model_folder(const std::string& path, const ModelConfig& config, const ModelFolderSettings& settings,
-                        const LayerTensorSource& source) {
+void write_model_folder(const std::string& path, const ModelConfig& config, std::span<const LayerLayout> layers,
+                        const ModelFolderSettings& settings, const LayerTensorSource& source) {
   CHECK(settings.dtype == DType::kFloat32 || settings.dtype == DType::kBFloat16);
   validate(config);
   check_model_folder_target(path, settings.overwrite);
+  const std::string config_text = settings.source.empty() ? "" : read_config_json(settings.source);
+  std::unique_ptr<WeightFolder> source_weights;
+  if (!settings.source.empty()) source_weights = open_source_weights(settings.source, config_text, layers);
+  const FolderTensors tensors(layers, settings.dtype, source_weights.get());
   FolderInProgress folder(normal_target(path));
-  write_text_file(folder.file("config.json"), config_json_text(config, settings.dtype));
-  write_text_file(folder.file("generation_config.json"), generation_config_json_text(config));
-  if (settings.tokenizer == TokenizerFiles::kBytes) {
-    CHECK_GE(config.vocab_size, kByteVocabularySize);
-    write_text_file(folder.file("tokenizer.json"), byte_tokenizer_json());
-    write_text_file(folder.file("tokenizer_config.json"), byte_tokenizer_config_json(config.max_position_embeddings));
+  if (settings.source.empty()) {
+    write_new_files(folder, config, settings);
+  } else {
+    write_source_files(folder, config, settings, config_text);
   }
-  write_weights(folder.file("model.safetensors"), config, settings.dtype, source);
+  write_weight_files(folder.path(), tensors.specs(), settings.max_shard_bytes,
+                     [&](size_t index, uint64_t first_element, std::span<std::byte> out) {
+                       tensors.read(index, first_element, out, source);
+                     });
   folder.commit();
 }
 

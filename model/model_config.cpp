@@ -1,11 +1,14 @@
 #include "model/model_config.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 
 #include "core/check.h"
 #include "core/error.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 
 namespace penstock {
 namespace {
@@ -18,6 +21,8 @@ constexpr int64_t kMaxBlocks = 10'000;
 constexpr int64_t kMaxExtent = int64_t{1} << 31;
 // 16 bytes a parameter (float32 state) must stay countable in 63 bits, with room for a sum over layers.
 constexpr int64_t kMaxParameters = int64_t{1} << 56;
+
+constexpr const char* kModelTypes[] = {"llama", "mistral", "qwen2", "qwen3", "smollm3"};
 
 [[noreturn]] void refuse(const char* field, const std::string& value, const std::string& remedy) {
   throw Error(ExitCode::kBadInput, fmt::format("model: {} is {}; {}", field, value, remedy));
@@ -52,7 +57,7 @@ void validate_heads(const ModelConfig& config) {
            fmt::format("num_attention_heads {} must be a multiple of it", config.num_attention_heads));
   }
   // transformers refuses such a llama even where head_dim is given, so nobody could open the trained model.
-  if (config.hidden_size % config.num_attention_heads != 0) {
+  if (config.model_type == "llama" && config.hidden_size % config.num_attention_heads != 0) {
     refuse("hidden_size", std::to_string(config.hidden_size),
            fmt::format("it must be a multiple of num_attention_heads {}", config.num_attention_heads));
   }
@@ -63,6 +68,46 @@ void validate_heads(const ModelConfig& config) {
     refuse("head_dim", std::to_string(config.head_dim),
            fmt::format("num_attention_heads {} times it must not exceed {}", config.num_attention_heads, kMaxExtent));
   }
+}
+
+// Lists with one entry a block.
+void validate_blocks(const ModelConfig& config) {
+  const auto require_length = [&](const char* field, size_t length) {
+    if (length == 0 || length == static_cast<size_t>(config.num_hidden_layers)) return;
+    refuse(field, fmt::format("a list of {}", length),
+           fmt::format("give one entry for each of {} blocks", config.num_hidden_layers));
+  };
+  require_length("layer_types", config.windows.size());
+  require_length("no_rope_layers", config.rotary_blocks.size());
+  for (int64_t window : config.windows) {
+    if (window != 0) require_extent("sliding_window", window, kMaxTokens);
+  }
+}
+
+void validate_rope_scaling(const ModelConfig& config) {
+  const RopeScaling& scaling = config.rope_scaling;
+  const auto require_positive = [](const char* field, double value) {
+    if (!std::isfinite(value) || value <= 0) refuse(field, fmt::format("{}", value), "give a finite value above 0");
+  };
+  if (scaling.type == RopeType::kDefault) return;
+  require_positive("rope_scaling.factor", scaling.factor);
+  // transformers divides by head_dim - 2 here, and by the logarithm of rope_theta below.
+  if (scaling.type == RopeType::kDynamic && config.head_dim == 2) refuse("head_dim", "2", "dynamic positions need 4");
+  if (scaling.type == RopeType::kLinear || scaling.type == RopeType::kDynamic) return;
+  require_extent("rope_scaling.original_max_position_embeddings", scaling.original_max_position_embeddings, kMaxTokens);
+  if (scaling.type == RopeType::kLlama3) {
+    require_positive("rope_scaling.low_freq_factor", scaling.low_freq_factor);
+    require_positive("rope_scaling.high_freq_factor", scaling.high_freq_factor);
+    if (scaling.high_freq_factor <= scaling.low_freq_factor) {
+      refuse("rope_scaling.high_freq_factor", fmt::format("{}", scaling.high_freq_factor),
+             fmt::format("it must be above low_freq_factor {}", scaling.low_freq_factor));
+    }
+    return;
+  }
+  if (config.rope_theta == 1) refuse("rope_theta", "1", "yarn positions need another value");
+  require_positive("rope_scaling.beta_fast", scaling.beta_fast);
+  require_positive("rope_scaling.beta_slow", scaling.beta_slow);
+  require_positive("rope_scaling.attention_factor", scaling.attention_factor);
 }
 
 void validate_numbers(const ModelConfig& config) {
@@ -86,24 +131,34 @@ void validate_token_ids(const ModelConfig& config) {
 }
 
 __int128 parameters(const ModelConfig& config) {
-  const __int128 width = config.hidden_size;
+  const __int128 width = config.hidden_size, inner = config.intermediate_size;
   const __int128 query_width = static_cast<__int128>(config.num_attention_heads) * config.head_dim;
   const __int128 key_value_width = static_cast<__int128>(config.num_key_value_heads) * config.head_dim;
-  const __int128 attention = 2 * width * query_width + 2 * width * key_value_width;  // q, o and k, v
-  const __int128 mlp = 3 * width * config.intermediate_size;                         // gate, up, down
-  const __int128 block = attention + mlp + 2 * width;                                // and two norms
-  const __int128 ends = 2 * width * config.vocab_size + width;                       // embedding, lm_head, final norm
-  return config.num_hidden_layers * block + ends;
+  __int128 block = 2 * width * query_width + 2 * width * key_value_width;  // q, o and k, v
+  block += 3 * width * inner + 2 * width;                                  // gate, up, down and two norms
+  if (config.qkv_bias) block += query_width + 2 * key_value_width;
+  if (config.output_bias) block += width;
+  if (config.mlp_bias) block += 2 * inner + width;
+  if (config.qk_norm) block += 2 * static_cast<__int128>(config.head_dim);
+  const __int128 vocabularies = config.tie_word_embeddings ? 1 : 2;  // embedding, and lm_head of its own
+  return config.num_hidden_layers * block + vocabularies * width * config.vocab_size + width;  // and the final norm
 }
 
 }  // namespace
 
+bool is_supported_model_type(const std::string& model_type) {
+  return std::find(std::begin(kModelTypes), std::end(kModelTypes), model_type) != std::end(kModelTypes);
+}
+
 void validate(const ModelConfig& config) {
-  if (config.model_type != "llama") {
-    refuse("model_type", '"' + config.model_type + '"', "the supported type is \"llama\"");
+  if (!is_supported_model_type(config.model_type)) {
+    refuse("model_type", '"' + config.model_type + '"',
+           fmt::format("the supported types are {}", fmt::join(kModelTypes, ", ")));
   }
   validate_extents(config);
   validate_heads(config);
+  validate_blocks(config);
+  validate_rope_scaling(config);
   validate_numbers(config);
   validate_token_ids(config);
   if (parameters(config) > kMaxParameters) {

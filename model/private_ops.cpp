@@ -14,16 +14,17 @@ constexpr uint64_t kTileQueries = 256, kTileKeys = 512;
 
 }  // namespace
 
-FlashForward flash_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, bool causal) {
-  auto [out, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, causal);
+FlashForward flash_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, bool causal,
+                             const std::optional<at::Tensor>& mask) {
+  auto [out, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, causal, mask);
   return {out, logsumexp};
 }
 
 FlashBackward flash_attention_backward(const at::Tensor& d_out, const at::Tensor& query, const at::Tensor& key,
                                        const at::Tensor& value, const at::Tensor& out, const at::Tensor& logsumexp,
-                                       bool causal) {
-  auto [d_query, d_key, d_value] =
-      at::_scaled_dot_product_flash_attention_for_cpu_backward(d_out, query, key, value, out, logsumexp, 0.0, causal);
+                                       bool causal, const std::optional<at::Tensor>& mask) {
+  auto [d_query, d_key, d_value] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
+      d_out, query, key, value, out, logsumexp, 0.0, causal, mask);
   return {d_query, d_key, d_value};
 }
 

@@ -15,7 +15,7 @@ struct RmsNormForward {
   const void* x;
   const float* weight;
   void* normed;
-  float* rstd;  // [rows], kept for backward
+  float* rstd;  // [rows], kept for backward; null: not wanted
 };
 void rms_norm(DType dtype, const RmsNormForward& norm);
 
@@ -25,11 +25,11 @@ struct RmsNormBackward {
   const float* weight;
   const float* rstd;
   const void* d_normed;
-  const void* d_skip;  // added to d_x (the residual's gradient); null: nothing
-  void* d_x;
+  const void* d_skip;      // added to d_x (the residual's gradient); null: nothing
+  void* d_x;               // null: not wanted
   void* normed;            // rebuilt here for the weight gradient that follows; null: not wanted
   float* partials;         // rms_norm_partials(rows, hidden) floats of scratch
-  float* weight_gradient;  // [hidden], = or += this call's part
+  float* weight_gradient;  // [hidden], = or += this call's part; null: frozen
   bool accumulate;
 };
 // The weight's gradient is summed over blocks of rows, then over blocks, both in order: threads do not change it.

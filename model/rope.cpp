@@ -2,11 +2,6 @@
 
 #include <cmath>
 
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/arange.h>
-#include <ATen/ops/pow.h>
-#include <ATen/ops/reciprocal.h>
-
 #include "model/parallel_rows.h"
 #include "model/row_lanes.h"
 
@@ -43,24 +38,16 @@ PENSTOCK_ROW_KERNEL void rotate_rows_bfloat16(const RopeRows& rope, int64_t begi
 
 }  // namespace
 
-std::vector<float> rope_inverse_frequencies(double theta, int64_t head_dim) {
-  const at::Tensor exponents = at::arange(0, head_dim, 2, at::kFloat).div_(static_cast<double>(head_dim));
-  const at::Tensor frequencies = at::reciprocal(at::pow(theta, exponents));
-  const float* first = frequencies.const_data_ptr<float>();
-  return std::vector<float>(first, first + frequencies.numel());
-}
-
-void rope_angles(std::span<const int32_t> positions, std::span<const float> inverse_frequencies,
-                 const RopeAngles& angles) {
-  const auto half = static_cast<int64_t>(inverse_frequencies.size());
+void rope_angles(std::span<const int32_t> positions, const RopeFrequencies& frequencies, const RopeAngles& angles) {
+  const auto half = static_cast<int64_t>(frequencies.inverse.size());
   constexpr int64_t kSineWork = 16;  // one angle costs about as much as that many multiplications
   parallel_rows(static_cast<int64_t>(positions.size()), half * kSineWork, [&](int64_t begin, int64_t end) {
     for (int64_t token = begin; token < end; ++token) {
       const auto position = static_cast<float>(positions[static_cast<size_t>(token)]);
       for (int64_t i = 0; i < half; ++i) {
-        const float angle = position * inverse_frequencies[static_cast<size_t>(i)];
-        angles.cosines[token * half + i] = std::cos(angle);
-        angles.sines[token * half + i] = std::sin(angle);
+        const float angle = position * frequencies.inverse[static_cast<size_t>(i)];
+        angles.cosines[token * half + i] = std::cos(angle) * frequencies.scale;
+        angles.sines[token * half + i] = std::sin(angle) * frequencies.scale;
       }
     }
   });

@@ -1,28 +1,24 @@
 // Rotary position embedding in Hugging Face's rotate_half convention: element i of a head turns with element i + D/2 by
-// the angle position * theta^(-2i/D). Angles and arithmetic in fp32.
+// the angle position * inverse frequency. Angles and arithmetic in fp32.
 #pragma once
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "core/dtype.h"
+#include "model/rope_frequencies.h"
 
 namespace penstock {
-
-// theta^(-2i/D) for i in [0, D/2), with the very ops transformers uses, so that the bits agree.
-std::vector<float> rope_inverse_frequencies(double theta, int64_t head_dim);
 
 // cos and sin of one token after the other: [tokens, D/2] each.
 struct RopeAngles {
   float* cosines;
   float* sines;
 };
-void rope_angles(std::span<const int32_t> positions, std::span<const float> inverse_frequencies,
-                 const RopeAngles& angles);
+void rope_angles(std::span<const int32_t> positions, const RopeFrequencies& frequencies, const RopeAngles& angles);
 
 // Rotates the first `heads` heads of every row in place; rows are `row_elements` apart. The gradient of a rotation is
-// the rotation back: `backward` turns the other way.
+// the rotation back, under the same scale: `backward` turns the other way.
 struct RopeRows {
   int64_t rows, row_elements, heads, head_dim;
   void* values;

@@ -12,6 +12,8 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "model/safetensors_header.h"
+#include "model/strict_json.h"
+#include "nlohmann/json.hpp"
 
 namespace penstock {
 namespace {
@@ -21,16 +23,15 @@ static_assert(std::endian::native == std::endian::little, "the format is little-
 // Elements converted at a time: a bounded buffer on the stack.
 constexpr size_t kChunkElements = 32 * 1024;
 
-float float_from_half(uint16_t bits) {
+// Without branches, so that the loop over it vectorises.
+inline float float_from_half(uint16_t bits) {
   const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
-  const uint32_t exponent = (bits >> 10) & 0x1fu;
-  const uint32_t fraction = bits & 0x3ffu;
-  if (exponent == 0) {  // zero or subnormal: fraction * 2^-24, exact in fp32
-    const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
-    return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | sign);
-  }
-  const uint32_t wide_exponent = exponent == 0x1fu ? 0xffu : exponent + 112u;  // bias 15 to 127
-  return std::bit_cast<float>(sign | (wide_exponent << 23) | (fraction << 13));
+  const uint32_t magnitude = bits & 0x7fffu;
+  // Zero or subnormal: fraction * 2^-24, exact in fp32 and never subnormal there (the thread may flush those).
+  const uint32_t small = std::bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f);
+  const uint32_t rebias = magnitude >= 0x7c00u ? 224u << 23 : 112u << 23;  // 15 to 127; all ones stay all ones
+  const uint32_t normal = (magnitude << 13) + rebias;
+  return std::bit_cast<float>(sign | (magnitude < 0x400u ? small : normal));
 }
 
 }  // namespace
@@ -73,16 +74,20 @@ void SafetensorsFile::read_floats(const SafetensorsEntry& entry, uint64_t first_
     return;
   }
   if (entry.dtype != "BF16" && entry.dtype != "F16") {
-    throw Error(ExitCode::kBadInput,
-                fmt::format("{}: tensor {} is {}; convert it to F32, BF16 or F16", path(), entry.name, entry.dtype));
+    throw Error(ExitCode::kBadInput, fmt::format("{}: tensor {} is {}; convert it to F32, BF16 or F16", path(),
+                                                 printable_name(entry.name), entry.dtype));
   }
   std::array<uint16_t, kChunkElements> halves;
   for (size_t done = 0; done < out.size();) {
     const size_t count = std::min(kChunkElements, out.size() - done);
     read_bytes(entry, (first_element + done) * sizeof(uint16_t),
                std::as_writable_bytes(std::span(halves).first(count)));
-    const auto convert = entry.dtype == "BF16" ? float_from_bf16 : float_from_half;
-    for (size_t i = 0; i < count; ++i) out[done + i] = convert(halves[i]);
+    float* to = out.data() + done;
+    if (entry.dtype == "BF16") {
+      for (size_t i = 0; i < count; ++i) to[i] = float_from_bf16(halves[i]);
+    } else {
+      for (size_t i = 0; i < count; ++i) to[i] = float_from_half(halves[i]);
+    }
     done += count;
   }
 }

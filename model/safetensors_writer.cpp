@@ -15,15 +15,6 @@ namespace {
 // One write call's worth; a multiple of every element size.
 constexpr uint64_t kBufferBytes = 4 * kMiB;
 
-uint64_t tensor_bytes(const SafetensorsSpec& tensor) {
-  uint64_t elements = 1;
-  for (int64_t extent : tensor.shape) {
-    CHECK_GT(extent, 0);
-    elements = checked_multiply(elements, static_cast<uint64_t>(extent), tensor.name.c_str());
-  }
-  return checked_multiply(elements, dtype_bytes(tensor.dtype), tensor.name.c_str());
-}
-
 // Prefix and JSON, padded with spaces (the format allows them) up to the data's border.
 std::string header_text(std::span<const SafetensorsSpec> tensors) {
   nlohmann::ordered_json root;
@@ -32,9 +23,8 @@ std::string header_text(std::span<const SafetensorsSpec> tensors) {
   uint64_t offset = 0;
   for (const SafetensorsSpec& tensor : tensors) {
     CHECK(names.insert(tensor.name).second);
-    const uint64_t end = offset + tensor_bytes(tensor);
-    root[tensor.name] = {
-        {"dtype", safetensors_dtype(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
+    const uint64_t end = offset + safetensors_bytes(tensor);
+    root[tensor.name] = {{"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
     offset = end;
   }
   std::string json = root.dump();
@@ -47,6 +37,16 @@ std::string header_text(std::span<const SafetensorsSpec> tensors) {
 
 }  // namespace
 
+uint64_t safetensors_bytes(const SafetensorsSpec& tensor) {
+  uint64_t bytes = safetensors_element_bytes(tensor.dtype);
+  CHECK_GT(bytes, 0u);
+  for (int64_t extent : tensor.shape) {
+    CHECK_GE(extent, 0);
+    bytes = checked_multiply(bytes, static_cast<uint64_t>(extent), tensor.name.c_str());
+  }
+  return bytes;
+}
+
 void write_safetensors(const std::string& path, std::span<const SafetensorsSpec> tensors,
                        const TensorBytesSource& source) {
   OutputFile file(path);
@@ -54,10 +54,10 @@ void write_safetensors(const std::string& path, std::span<const SafetensorsSpec>
   file.write(std::as_bytes(std::span(header)));
   std::vector<std::byte> buffer(kBufferBytes);
   for (size_t index = 0; index < tensors.size(); ++index) {
-    const uint64_t total = tensor_bytes(tensors[index]);
+    const uint64_t total = safetensors_bytes(tensors[index]);
     for (uint64_t done = 0; done < total;) {
       const std::span<std::byte> piece = std::span(buffer).first(std::min(kBufferBytes, total - done));
-      source(index, done / dtype_bytes(tensors[index].dtype), piece);
+      source(index, done / safetensors_element_bytes(tensors[index].dtype), piece);
       file.write(piece);
       done += piece.size();
     }

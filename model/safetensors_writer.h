@@ -9,14 +9,12 @@
 #include <string>
 #include <vector>
 
-#include "core/dtype.h"
-
 namespace penstock {
 
 struct SafetensorsSpec {
   std::string name;
-  DType dtype = DType::kFloat32;
-  std::vector<int64_t> shape;
+  std::string dtype = "F32";   // as the format spells it; any that safetensors_element_bytes() knows
+  std::vector<int64_t> shape;  // extents may be 0
 };
 
 // Fills `out` with the bytes of tensor `index` (in the file's dtype) from `first_element` on; called in file order.
@@ -24,8 +22,11 @@ using TensorBytesSource = std::function<void(size_t index, uint64_t first_elemen
 
 inline constexpr uint64_t kSafetensorsDataAlignment = 4096;
 
+// Bytes of the tensor's data; throws Error(kBadInput) when they overflow.
+uint64_t safetensors_bytes(const SafetensorsSpec& tensor);
+
 // Durable when it returns: written under a temporary name, fsynced, renamed, the directory fsynced. Nothing stays
-// behind when it throws: Error(kIo), or whatever `source` throws. CHECKs unique names and positive extents.
+// behind when it throws: Error(kIo), or whatever `source` throws. CHECKs unique names and known dtypes.
 void write_safetensors(const std::string& path, std::span<const SafetensorsSpec> tensors,
                        const TensorBytesSource& source);
 

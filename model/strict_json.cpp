@@ -1,5 +1,6 @@
 #include "model/strict_json.h"
 
+#include <algorithm>
 #include <set>
 #include <vector>
 
@@ -15,6 +16,7 @@ using nlohmann::json;
 // Deeper than any file of this kind; keeps a hostile one from growing the parser's stack.
 constexpr int kMaxDepth = 32;
 constexpr size_t kExcerptCharacters = 80;
+constexpr size_t kCauseCharacters = 240;
 
 // Called by the parser for every event; throws at the first duplicate key or at too deep a nesting.
 class KeyWatch {
@@ -38,11 +40,17 @@ class KeyWatch {
   std::vector<std::set<std::string>> keys_;  // of every object that is open
 };
 
-// The parser prefixes its text with "[json.exception.parse_error.101] ", which tells a user nothing.
-std::string without_prefix(const char* message) {
-  const std::string text = message;
+// The parser prefixes its text with "[json.exception.parse_error.101] ", which tells a user nothing, and quotes what it
+// read last, which may be long and need not be text.
+std::string readable_cause(const char* message) {
+  std::string text = message;
   const size_t end = text.find("] ");
-  return end == std::string::npos ? text : text.substr(end + 2);
+  if (end != std::string::npos) text.erase(0, end + 2);
+  if (text.size() > kCauseCharacters) text = text.substr(0, kCauseCharacters) + "...";
+  for (char& character : text) {
+    if (character < 0x20 || character > 0x7e) character = '?';
+  }
+  return text;
 }
 
 }  // namespace
@@ -56,11 +64,7 @@ json parse_strict_json(std::string_view text, const std::string& where) {
   try {
     return json::parse(text.begin(), text.end(), std::ref(watch));
   } catch (const json::exception& error) {
-    std::string cause = without_prefix(error.what());
-    for (char& character : cause) {
-      if (static_cast<unsigned char>(character) < 0x20) character = ' ';
-    }
-    throw Error(ExitCode::kBadInput, fmt::format("{}: not valid JSON: {}", where, cause));
+    throw Error(ExitCode::kBadInput, fmt::format("{}: not valid JSON: {}", where, readable_cause(error.what())));
   }
 }
 
@@ -69,6 +73,12 @@ std::string json_excerpt(const json& value) {
   std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
   if (text.size() > kExcerptCharacters) text = text.substr(0, kExcerptCharacters) + "...";
   return text;
+}
+
+std::string printable_name(const std::string& name) {
+  const bool printable =
+      std::all_of(name.begin(), name.end(), [](char character) { return character >= 0x20 && character <= 0x7e; });
+  return printable && !name.empty() && name.size() <= kExcerptCharacters ? name : json_excerpt(name);
 }
 
 }  // namespace penstock

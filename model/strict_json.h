@@ -14,4 +14,7 @@ nlohmann::json parse_strict_json(std::string_view text, const std::string& where
 // `value` as JSON in one line, cut to a length that fits an error message.
 std::string json_excerpt(const nlohmann::json& value);
 
+// `name` as it is where it is short printable ASCII, else as json_excerpt.
+std::string printable_name(const std::string& name);
+
 }  // namespace penstock

@@ -32,6 +32,10 @@ void init_tensor(const TensorPlace& place, const ModelConfig& config, uint64_t s
     std::fill(out.begin(), out.end(), 1.0f);
     return;
   }
+  if (name.ends_with(".bias")) {
+    std::fill(out.begin(), out.end(), 0.0f);
+    return;
+  }
   const CounterRandom random(seed, kInitStreams + tensor_index);
   const float deviation = static_cast<float>(config.initializer_range);
   for (size_t i = 0; i < out.size(); ++i) out[i] = deviation * random.normal(first_element + i);

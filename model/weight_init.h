@@ -1,5 +1,5 @@
-// First values of a model trained from scratch, distributed as transformers does for llama: weights normal with
-// deviation initializer_range, norms 1, the padding token's embedding row 0.
+// First values of a model trained from scratch, distributed as transformers does: weights normal with deviation
+// initializer_range, norms 1, biases 0, the padding token's embedding row 0.
 // A value depends on (seed, tensor, element) only, so any split of the work gives the same bits.
 #pragma once
 

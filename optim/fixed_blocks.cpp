@@ -10,7 +10,7 @@ FixedBlocks::FixedBlocks(const LayerLayout& layout) : layout_(layout) {
   first_blocks_.reserve(layout.tensors().size() + 1);
   first_blocks_.push_back(0);
   for (const TensorPlace& tensor : layout.tensors()) {
-    const auto count = static_cast<int64_t>(tensor.element_count);
+    const auto count = tensor.spec.trainable ? static_cast<int64_t>(tensor.element_count) : 0;
     first_blocks_.push_back(first_blocks_.back() + (count + kBlockElements - 1) / kBlockElements);
   }
 }

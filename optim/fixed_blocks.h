@@ -1,4 +1,4 @@
-// Splits a layer's tensors into blocks of fixed size: the unit of work of a thread and of a partial sum.
+// Splits a layer's trainable tensors into blocks of fixed size: the unit of work of a thread and of a partial sum.
 // Invariants: a block never spans two tensors and never covers padding; borders depend on the layout only, never on
 // the number of threads.
 #pragma once

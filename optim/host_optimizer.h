@@ -14,8 +14,8 @@
 
 namespace penstock {
 
-// One layer's bytes. Planes have layout.slab_elements() elements each and lie in this order inside `state`:
-// exact: lo16, m, v; float32: m, v. All planes start on 64-byte borders.
+// One layer's bytes. Planes have layout.trainable_elements() elements each and lie in this order inside `state`:
+// exact: lo16, m, v; float32: m, v. All planes start on 64-byte borders. `wire` holds the frozen tensors too.
 struct LayerStateView {
   const LayerLayout* layout = nullptr;
   StateFormat format = StateFormat::kExact;

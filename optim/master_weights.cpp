@@ -10,7 +10,8 @@ namespace {
 void check_place(const LayerStateView& layer, const TensorPlace& tensor, uint64_t first_element, uint64_t count) {
   CHECK_LE(first_element, tensor.element_count);
   CHECK_LE(count, tensor.element_count - first_element);
-  CHECK_LE(tensor.offset + tensor.element_count, layer.layout->slab_elements());
+  CHECK(tensor.spec.trainable);  // a frozen tensor has wire weights only
+  CHECK_LE(tensor.offset + tensor.element_count, layer.layout->trainable_elements());
 }
 
 }  // namespace

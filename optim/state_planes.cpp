@@ -13,8 +13,8 @@ void check_aligned(const void* plane) { CHECK_EQ(reinterpret_cast<uintptr_t>(pla
 
 StatePlanes state_planes(const LayerStateView& layer) {
   CHECK(layer.layout != nullptr);
-  const uint64_t elements = layer.layout->slab_elements();
-  CHECK_EQ(layer.wire.size(), elements * dtype_bytes(wire_dtype(layer.format)));
+  const uint64_t elements = layer.layout->trainable_elements();
+  CHECK_EQ(layer.wire.size(), layer.layout->slab_bytes(dtype_bytes(wire_dtype(layer.format))));
   CHECK_EQ(layer.state.size(), elements * state_bytes_per_element(layer.format));
 
   StatePlanes planes;
@@ -38,7 +38,7 @@ StatePlanes state_planes(const LayerStateView& layer) {
 void check_gradient(const LayerGradientView& gradient) {
   CHECK(gradient.layout != nullptr);
   CHECK(gradient.dtype == DType::kBFloat16 || gradient.dtype == DType::kFloat32);
-  CHECK_EQ(gradient.bytes.size(), gradient.layout->slab_bytes(dtype_bytes(gradient.dtype)));
+  CHECK_EQ(gradient.bytes.size(), gradient.layout->trainable_bytes(dtype_bytes(gradient.dtype)));
   check_aligned(gradient.bytes.data());
   if (gradient.touched_rows.empty()) return;
   CHECK_EQ(gradient.layout->tensors().size(), size_t{1});

@@ -6,6 +6,7 @@
 #include <thread>
 #include <utility>
 
+#include "core/bf16.h"
 #include "core/check.h"
 #include "model/element_casts.h"
 
@@ -16,9 +17,13 @@ std::span<float> as_floats(std::span<std::byte> bytes) {
   return {reinterpret_cast<float*>(bytes.data()), bytes.size() / sizeof(float)};
 }
 
-uint64_t layout_hash(const DeviceWork& work, const OpContext& context) {
-  return work.memory->layouts()[static_cast<size_t>(context.weight_layer())].hash();
+// The layout of what is in the op's slots: a layer's, or that of a part of the head.
+const LayerLayout& slot_layout(const DeviceWork& work, const OpContext& context) {
+  if (context.op().part >= 0) return (*work.head_parts)[static_cast<size_t>(context.op().part)];
+  return work.memory->layouts()[static_cast<size_t>(context.weight_layer())];
 }
+
+uint64_t layout_hash(const DeviceWork& work, const OpContext& context) { return slot_layout(work, context).hash(); }
 
 const MicroBatch& micro_batch(const DeviceWork& work, const OpContext& context) {
   const size_t m = static_cast<size_t>(context.op().micro_batch);
@@ -31,21 +36,55 @@ BufferKind declared(const OpContext& context, Mode mode, BufferKind block, Buffe
   return context.declares(head, mode) ? head : block;
 }
 
+// Calls copy(place in the part's slab, first element in the head's slab) for every tensor of a part of the head.
+template <typename Copy>
+void for_each_tensor_of_part(const DeviceWork& work, const OpContext& context, const Copy& copy) {
+  const std::vector<TensorPlace>& whole = work.memory->layouts().back().tensors();
+  const std::vector<TensorPlace>& part = slot_layout(work, context).tensors();
+  const RowRange rows = head_part_rows(work.shape.model.vocab_size, work.shape.head_parts, context.op().part);
+  for (size_t i = 0; i < part.size(); ++i) {
+    const bool is_matrix = part[i].spec.shape.size() > 1;
+    const auto skipped = is_matrix ? static_cast<uint64_t>(rows.first * part[i].spec.shape[1]) : 0;
+    copy(part[i], whole[i].offset + skipped);
+  }
+}
+
 void fetch(const DeviceWork& work, OpContext& context) {
   const BufferKind slot = declared(context, Mode::kWrite, BufferKind::kWeightSlot, BufferKind::kHeadSlot);
   const std::span<const std::byte> wire = context.read(BufferKind::kHostWire);
-  context.copy(context.write(slot).first(wire.size()), wire);
+  const std::span<std::byte> to = context.write(slot);
+  if (context.op().part < 0) {
+    context.copy(to.first(wire.size()), wire);
+  } else {
+    const uint64_t element = dtype_bytes(wire_dtype(work.shape.format));
+    for_each_tensor_of_part(work, context, [&](const TensorPlace& place, uint64_t from) {
+      const uint64_t bytes = place.element_count * element;
+      context.copy(to.subspan(place.offset * element, bytes), wire.subspan(from * element, bytes));
+    });
+  }
   context.tag_slot(slot, layout_hash(work, context));
 }
 
-void offload(OpContext& context) {
+void offload(const DeviceWork& work, OpContext& context) {
   const BufferKind staging = declared(context, Mode::kRead, BufferKind::kWireStaging, BufferKind::kHeadWireStaging);
   const BufferKind source =
       context.declares(staging, Mode::kRead)
           ? staging
           : declared(context, Mode::kRead, BufferKind::kGradientSlot, BufferKind::kHeadGradientSlot);
   const std::span<const std::byte> from = context.read(source);
-  context.copy(context.write(BufferKind::kHostGradient).first(from.size()), from);
+  const std::span<std::byte> to = context.write(BufferKind::kHostGradient);
+  const uint64_t element = dtype_bytes(work.shape.gradient);
+  if (context.op().part < 0) {
+    const uint64_t bytes = slot_layout(work, context).trainable_bytes(element);
+    context.copy(to.first(bytes), from.first(bytes));
+    return;
+  }
+  for_each_tensor_of_part(work, context, [&](const TensorPlace& place, uint64_t first) {
+    const bool is_norm = place.spec.shape.size() == 1;
+    if (!place.spec.trainable || (is_norm && context.op().part > 0)) return;  // part 0 has the norm's gradient
+    const uint64_t bytes = place.element_count * element;
+    context.copy(to.subspan(first * element, bytes), from.subspan(place.offset * element, bytes));
+  });
 }
 
 void forward(const DeviceWork& work, OpContext& context) {
@@ -58,29 +97,85 @@ void forward(const DeviceWork& work, OpContext& context) {
   const auto workspace = context.write(BufferKind::kWorkspace);
   const BatchView batch = batch_view(micro_batch(work, context));
   Decoder* decoder = work.decoder;
-  launch_compute(context, work.temporaries, [=] { decoder->forward(weights, input, output, saved, workspace, batch); });
+  const int64_t block = context.op().layer - 1;
+  launch_compute(context, work.temporaries,
+                 [=] { decoder->forward(block, weights, input, output, saved, workspace, batch); });
+}
+
+// The gradient with respect to the op's input; empty where nothing below is trained.
+std::span<std::byte> input_gradient(const OpContext& context) {
+  if (!context.declares(BufferKind::kActivationGradient, Mode::kWrite)) return {};
+  return context.write(BufferKind::kActivationGradient);
+}
+
+// The trainable part of the op's gradient slot; empty where the layer is frozen.
+std::span<float> weight_gradient(const DeviceWork& work, const OpContext& context) {
+  const BufferKind slot = declared(context, Mode::kWrite, BufferKind::kGradientSlot, BufferKind::kHeadGradientSlot);
+  if (!context.declares(slot, Mode::kWrite)) return {};
+  return as_floats(context.write(slot)).first(slot_layout(work, context).trainable_elements());
+}
+
+double* loss_place(const OpContext& context) {
+  const size_t m = static_cast<size_t>(context.op().micro_batch);
+  const auto losses = context.write(BufferKind::kLoss);
+  CHECK_LE((m + 1) * sizeof(double), losses.size());
+  return reinterpret_cast<double*>(losses.data()) + m;
+}
+
+double loss_scale(const DeviceWork& work) {
+  return 1.0 / static_cast<double>(std::max<int64_t>(1, work.inputs->trained_tokens));
 }
 
 void loss(const DeviceWork& work, OpContext& context) {
   context.check_slot(BufferKind::kHeadSlot, layout_hash(work, context));
   const auto weights = context.read(BufferKind::kHeadSlot);
   const auto input = context.read(BufferKind::kActivation);
-  std::span<std::byte> d_input;
-  std::span<float> gradient;
-  if (context.declares(BufferKind::kHeadGradientSlot, Mode::kWrite)) {
-    d_input = context.write(BufferKind::kActivationGradient);
-    gradient = as_floats(context.write(BufferKind::kHeadGradientSlot));
-  }
-  const size_t m = static_cast<size_t>(context.op().micro_batch);
-  const auto losses = context.write(BufferKind::kLoss);
-  CHECK_LE((m + 1) * sizeof(double), losses.size());
-  double* sum = reinterpret_cast<double*>(losses.data()) + m;
-  const double scale = 1.0 / static_cast<double>(std::max<int64_t>(1, work.inputs->trained_tokens));
+  const std::span<std::byte> d_input = input_gradient(context);
+  const std::span<float> gradient = weight_gradient(work, context);
+  const bool accumulate = context.op().micro_batch > 0;
+  double* sum = loss_place(context);
+  const double scale = loss_scale(work);
   const auto workspace = context.write(BufferKind::kWorkspace);
   const BatchView batch = batch_view(micro_batch(work, context));
   Decoder* decoder = work.decoder;
   launch_compute(context, work.temporaries,
-                 [=] { decoder->loss(weights, input, d_input, gradient, m > 0, scale, sum, workspace, batch); });
+                 [=] { decoder->loss(weights, input, d_input, gradient, accumulate, scale, sum, workspace, batch); });
+}
+
+void head_statistics(const DeviceWork& work, OpContext& context) {
+  context.check_slot(BufferKind::kHeadSlot, layout_hash(work, context));
+  const auto weights = context.read(BufferKind::kHeadSlot);
+  const auto input = context.read(BufferKind::kActivation);
+  const std::span<float> statistics = as_floats(context.write(BufferKind::kHeadStatistics));
+  double* sum = context.declares(BufferKind::kLoss, Mode::kWrite) ? loss_place(context) : nullptr;
+  const auto workspace = context.write(BufferKind::kWorkspace);
+  const BatchView batch = batch_view(micro_batch(work, context));
+  const int part = context.op().part;
+  Decoder* decoder = work.decoder;
+  launch_compute(context, work.temporaries,
+                 [=] { decoder->head_statistics(part, weights, input, statistics, sum, workspace, batch); });
+}
+
+void head_gradient(const DeviceWork& work, OpContext& context) {
+  context.check_slot(BufferKind::kHeadSlot, layout_hash(work, context));
+  const auto weights = context.read(BufferKind::kHeadSlot);
+  const auto input = context.read(BufferKind::kActivation);
+  const auto statistics_bytes = context.read(BufferKind::kHeadStatistics);
+  const std::span<const float> statistics(reinterpret_cast<const float*>(statistics_bytes.data()),
+                                          statistics_bytes.size() / sizeof(float));
+  const std::span<float> d_normed = as_floats(context.write(BufferKind::kHeadInputGradient));
+  const std::span<std::byte> d_input = input_gradient(context);
+  const std::span<float> gradient = weight_gradient(work, context);
+  const bool accumulate = context.op().micro_batch > 0;
+  const double scale = loss_scale(work);
+  const auto workspace = context.write(BufferKind::kWorkspace);
+  const BatchView batch = batch_view(micro_batch(work, context));
+  const int part = context.op().part;
+  Decoder* decoder = work.decoder;
+  launch_compute(context, work.temporaries, [=] {
+    decoder->head_part_gradient(part, weights, input, statistics, d_normed, d_input, gradient, accumulate, scale,
+                                workspace, batch);
+  });
 }
 
 void backward(const DeviceWork& work, OpContext& context) {
@@ -88,23 +183,24 @@ void backward(const DeviceWork& work, OpContext& context) {
   const auto weights = context.read(BufferKind::kWeightSlot);
   const auto input = context.read(BufferKind::kActivation);
   const auto d_output = context.read(BufferKind::kActivationGradient);
-  const auto d_input = context.write(BufferKind::kActivationGradient);
-  const auto gradient = as_floats(context.write(BufferKind::kGradientSlot));
+  const std::span<std::byte> d_input = input_gradient(context);
+  const std::span<float> gradient = weight_gradient(work, context);
   const auto workspace = context.write(BufferKind::kWorkspace);
   const BatchView batch = batch_view(micro_batch(work, context));
   const bool accumulate = context.op().micro_batch > 0;
   Decoder* decoder = work.decoder;
+  const int64_t block = context.op().layer - 1;
   if (context.declares(BufferKind::kSaved, Mode::kRead)) {
     const auto saved = context.read(BufferKind::kSaved);
     launch_compute(context, work.temporaries, [=] {
-      decoder->backward(weights, input, saved, d_output, d_input, gradient, accumulate, workspace, batch);
+      decoder->backward(block, weights, input, saved, d_output, d_input, gradient, accumulate, workspace, batch);
     });
     return;
   }
   const auto recomputed = context.write(BufferKind::kRecomputed);
   launch_compute(context, work.temporaries, [=] {
-    decoder->recompute(weights, input, recomputed, workspace, batch);
-    decoder->backward(weights, input, recomputed, d_output, d_input, gradient, accumulate, workspace, batch);
+    decoder->recompute(block, weights, input, recomputed, workspace, batch);
+    decoder->backward(block, weights, input, recomputed, d_output, d_input, gradient, accumulate, workspace, batch);
   });
 }
 
@@ -114,8 +210,10 @@ void pack(const DeviceWork& work, OpContext& context) {
   const BufferKind staging = declared(context, Mode::kWrite, BufferKind::kWireStaging, BufferKind::kHeadWireStaging);
   const auto from = context.read(slot);
   const auto to = context.write(staging);
-  CHECK_EQ(from.size(), to.size() * 2);
-  const auto count = static_cast<int64_t>(from.size() / sizeof(float));
+  const LayerLayout& layout = slot_layout(work, context);
+  CHECK_LE(layout.trainable_bytes(sizeof(float)), from.size());
+  CHECK_LE(layout.trainable_bytes(sizeof(bf16_bits)), to.size());
+  const auto count = static_cast<int64_t>(layout.trainable_elements());
   launch_compute(context, work.temporaries,
                  [=] { cast_elements(DType::kFloat32, from.data(), DType::kBFloat16, to.data(), count); });
 }
@@ -160,15 +258,18 @@ void add_device_handlers(OpHandlers& handlers, const DeviceWork& work) {
     context.copy(context.write(BufferKind::kHostLoss), context.read(BufferKind::kLoss));
   });
   handlers.set(OpKind::kFetch, [work](OpContext& context) { fetch(work, context); });
-  handlers.set(OpKind::kOffload, [](OpContext& context) { offload(context); });
+  handlers.set(OpKind::kOffload, [work](OpContext& context) { offload(work, context); });
   if (work.pace != nullptr) {
-    for (OpKind kind : {OpKind::kForward, OpKind::kLoss, OpKind::kBackward, OpKind::kPack}) {
+    for (OpKind kind : {OpKind::kForward, OpKind::kLoss, OpKind::kHeadStatistics, OpKind::kHeadGradient,
+                        OpKind::kBackward, OpKind::kPack}) {
       handlers.set(kind, [work](OpContext& context) { paced(work, context); });
     }
     return;
   }
   handlers.set(OpKind::kForward, [work](OpContext& context) { forward(work, context); });
   handlers.set(OpKind::kLoss, [work](OpContext& context) { loss(work, context); });
+  handlers.set(OpKind::kHeadStatistics, [work](OpContext& context) { head_statistics(work, context); });
+  handlers.set(OpKind::kHeadGradient, [work](OpContext& context) { head_gradient(work, context); });
   handlers.set(OpKind::kBackward, [work](OpContext& context) { backward(work, context); });
   handlers.set(OpKind::kPack, [work](OpContext& context) { pack(work, context); });
 }

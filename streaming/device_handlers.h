@@ -16,6 +16,7 @@ void launch_compute(OpContext& context, TemporaryObserver* temporaries, std::fun
 struct DeviceWork {
   RunShape shape;
   const ModelMemory* memory = nullptr;
+  const std::vector<LayerLayout>* head_parts = nullptr;
   Decoder* decoder = nullptr;
   TemporaryObserver* temporaries = nullptr;
   const StepInputs* inputs = nullptr;

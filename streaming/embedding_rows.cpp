@@ -6,6 +6,7 @@
 
 #include "core/bf16.h"
 #include "core/check.h"
+#include "model/layer_specs.h"
 
 namespace penstock {
 namespace {
@@ -43,11 +44,12 @@ void add_row(const std::byte* from, DType dtype, std::span<float> sum) {
 }
 
 // Sorted by token; occurrences of one token stay in order, so that the sum does not depend on threads.
-std::vector<Occurrence> sorted_occurrences(std::span<const RowGradients> parts) {
+std::vector<Occurrence> sorted_occurrences(const StepRows& rows) {
   std::vector<Occurrence> occurrences;
-  for (uint32_t part = 0; part < parts.size(); ++part) {
-    for (size_t i = 0; i < parts[part].tokens.size(); ++i) {
-      occurrences.push_back({parts[part].tokens[i], part, static_cast<int64_t>(i)});
+  for (uint32_t part = 0; part < rows.parts.size(); ++part) {
+    const std::span<const int32_t> tokens = rows.parts[part].tokens;
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      if (tokens[i] != rows.padding_token) occurrences.push_back({tokens[i], part, static_cast<int64_t>(i)});
     }
   }
   std::stable_sort(occurrences.begin(), occurrences.end(),
@@ -55,7 +57,36 @@ std::vector<Occurrence> sorted_occurrences(std::span<const RowGradients> parts) 
   return occurrences;
 }
 
+// Calls use(token, fp32 sum over every occurrence of the token) for each token that occurs, on the team's threads.
+template <typename Use>
+void for_each_row_sum(const StepRows& rows, WorkerTeam& team, const Use& use) {
+  const std::vector<Occurrence> occurrences = sorted_occurrences(rows);
+  std::vector<size_t> starts;  // of each touched row, and the end
+  for (size_t i = 0; i < occurrences.size(); ++i) {
+    if (i == 0 || occurrences[i].token != occurrences[i - 1].token) starts.push_back(i);
+  }
+  const int64_t row_count = static_cast<int64_t>(starts.size());
+  starts.push_back(occurrences.size());
+  const size_t row_bytes = static_cast<size_t>(rows.columns) * dtype_bytes(rows.dtype);
+  team.run(row_count, [&](int64_t row) {
+    std::vector<float> sum(static_cast<size_t>(rows.columns), 0.0f);
+    const size_t begin = starts[static_cast<size_t>(row)];
+    for (size_t i = begin; i < starts[static_cast<size_t>(row) + 1]; ++i) {
+      const Occurrence& occurrence = occurrences[i];
+      const std::byte* from = rows.parts[occurrence.part].bytes.data();
+      add_row(from + static_cast<size_t>(occurrence.position) * row_bytes, rows.dtype, sum);
+    }
+    use(static_cast<size_t>(occurrences[begin].token), sum);
+  });
+}
+
 }  // namespace
+
+std::span<const std::byte> embedding_table(const ModelMemory& memory, std::span<const std::byte> wire) {
+  const TensorPlace& rows = embedding_place(memory.layouts());
+  const uint64_t element_bytes = dtype_bytes(wire_dtype(memory.format()));
+  return wire.subspan(rows.offset * element_bytes, rows.element_count * element_bytes);
+}
 
 void gather_rows(std::span<const std::byte> table, DType table_dtype, std::span<const int32_t> tokens, int64_t columns,
                  std::span<std::byte> output, DType output_dtype, WorkerTeam& team) {
@@ -74,31 +105,26 @@ void gather_rows(std::span<const std::byte> table, DType table_dtype, std::span<
   });
 }
 
-void scatter_rows(std::span<const RowGradients> parts, DType dtype, int64_t columns, std::span<std::byte> gradient,
-                  DType gradient_dtype, std::span<uint8_t> touched, WorkerTeam& team) {
-  const std::vector<Occurrence> occurrences = sorted_occurrences(parts);
-  std::vector<size_t> starts;  // of each touched row, and the end
-  for (size_t i = 0; i < occurrences.size(); ++i) {
-    if (i == 0 || occurrences[i].token != occurrences[i - 1].token) starts.push_back(i);
-  }
-  const int64_t row_count = static_cast<int64_t>(starts.size());
-  starts.push_back(occurrences.size());
+void scatter_rows(const StepRows& rows, std::span<std::byte> gradient, DType gradient_dtype, std::span<uint8_t> touched,
+                  WorkerTeam& team) {
   std::fill(touched.begin(), touched.end(), uint8_t{0});
-  const size_t from_row = static_cast<size_t>(columns) * dtype_bytes(dtype);
-  const size_t to_row = static_cast<size_t>(columns) * dtype_bytes(gradient_dtype);
-  team.run(row_count, [&](int64_t row) {
-    std::vector<float> sum(static_cast<size_t>(columns), 0.0f);
-    const size_t begin = starts[static_cast<size_t>(row)];
-    for (size_t i = begin; i < starts[static_cast<size_t>(row) + 1]; ++i) {
-      const Occurrence& occurrence = occurrences[i];
-      add_row(parts[occurrence.part].bytes.data() + static_cast<size_t>(occurrence.position) * from_row, dtype, sum);
-    }
-    const size_t token = static_cast<size_t>(occurrences[begin].token);
+  const size_t row_bytes = static_cast<size_t>(rows.columns) * dtype_bytes(gradient_dtype);
+  for_each_row_sum(rows, team, [&](size_t token, std::span<const float> sum) {
     CHECK_LT(token, touched.size());
-    CHECK_LE((token + 1) * to_row, gradient.size());
+    CHECK_LE((token + 1) * row_bytes, gradient.size());
     touched[token] = 1;
-    convert_row(reinterpret_cast<const std::byte*>(sum.data()), DType::kFloat32, gradient.data() + token * to_row,
-                gradient_dtype, columns);
+    convert_row(std::as_bytes(sum).data(), DType::kFloat32, gradient.data() + token * row_bytes, gradient_dtype,
+                rows.columns);
+  });
+}
+
+void add_rows(const StepRows& rows, std::span<std::byte> gradient, DType gradient_dtype, WorkerTeam& team) {
+  const size_t row_bytes = static_cast<size_t>(rows.columns) * dtype_bytes(gradient_dtype);
+  for_each_row_sum(rows, team, [&](size_t token, std::span<float> sum) {
+    CHECK_LE((token + 1) * row_bytes, gradient.size());
+    std::byte* row = gradient.data() + token * row_bytes;
+    add_row(row, gradient_dtype, sum);
+    convert_row(std::as_bytes(sum).data(), DType::kFloat32, row, gradient_dtype, rows.columns);
   });
 }
 

@@ -1,5 +1,7 @@
 #include "streaming/generation_handlers.h"
 
+#include <algorithm>
+
 #include "core/check.h"
 #include "streaming/device_handlers.h"
 #include "streaming/embedding_rows.h"
@@ -8,6 +10,7 @@ namespace penstock {
 namespace {
 
 uint64_t layout_hash(const GenerationWork& work, const OpContext& context) {
+  if (context.op().part >= 0) return (*work.head_parts)[static_cast<size_t>(context.op().part)].hash();
   return work.memory->layouts()[static_cast<size_t>(context.weight_layer())].hash();
 }
 
@@ -21,8 +24,8 @@ void embed(const GenerationWork& work, OpContext& context) {
     const auto sampled = context.read(BufferKind::kHostTokens);
     tokens = {reinterpret_cast<const int32_t*>(sampled.data()), static_cast<size_t>(work.shape.rows)};
   }
-  gather_rows(context.read(BufferKind::kHostWire), wire_dtype(work.shape.format), tokens, work.shape.model.hidden_size,
-              context.write(BufferKind::kEmbedStaging), work.shape.compute, *work.team);
+  gather_rows(embedding_table(*work.memory, context.read(BufferKind::kHostWire)), wire_dtype(work.shape.format), tokens,
+              work.shape.model.hidden_size, context.write(BufferKind::kEmbedStaging), work.shape.compute, *work.team);
 }
 
 void block(const GenerationWork& work, OpContext& context) {
@@ -34,12 +37,13 @@ void block(const GenerationWork& work, OpContext& context) {
   const KvCacheView cache = cache_view(work, context.write(BufferKind::kKvCache));
   const BatchView batch = work.inputs->batch;
   Decoder* decoder = work.decoder;
+  const int64_t index = context.op().layer - 1;
   if (context.op().kind == OpKind::kPrefill) {
     launch_compute(context, work.temporaries,
-                   [=] { decoder->prefill(weights, input, output, cache, workspace, batch); });
+                   [=] { decoder->prefill(index, weights, input, output, cache, workspace, batch); });
   } else {
     launch_compute(context, work.temporaries,
-                   [=] { decoder->decode(weights, input, output, cache, workspace, batch); });
+                   [=] { decoder->decode(index, weights, input, output, cache, workspace, batch); });
   }
 }
 
@@ -53,8 +57,9 @@ void logits(const GenerationWork& work, OpContext& context) {
   const BatchView batch = work.inputs->batch;
   const std::span<const int32_t> last_positions = work.inputs->last_positions;
   Decoder* decoder = work.decoder;
+  const int part = std::max(context.op().part, 0);
   launch_compute(context, work.temporaries,
-                 [=] { decoder->logits(weights, input, last_positions, output, workspace, batch); });
+                 [=] { decoder->logits(part, weights, input, last_positions, output, workspace, batch); });
 }
 
 void sample(const GenerationWork& work, OpContext& context) {

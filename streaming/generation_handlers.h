@@ -26,6 +26,7 @@ struct GenerationInputs {
 struct GenerationWork {
   RunShape shape;
   const ModelMemory* memory = nullptr;
+  const std::vector<LayerLayout>* head_parts = nullptr;
   Decoder* decoder = nullptr;
   TemporaryObserver* temporaries = nullptr;
   WorkerTeam* team = nullptr;

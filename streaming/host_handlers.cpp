@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "core/error.h"
+#include "model/layer_specs.h"
 #include "streaming/embedding_rows.h"
 
 namespace penstock {
@@ -65,7 +66,8 @@ class HostWork {
 
   void embed(OpContext& context) {
     const MicroBatch& batch = micro_batch(context);
-    gather_rows(context.read(BufferKind::kHostWire), wire_dtype(shape_.format), batch.tokens, shape_.model.hidden_size,
+    const std::span<const std::byte> table = embedding_table(memory_, context.read(BufferKind::kHostWire));
+    gather_rows(table, wire_dtype(shape_.format), batch.tokens, shape_.model.hidden_size,
                 context.write(BufferKind::kEmbedStaging), shape_.compute, team_);
   }
 
@@ -75,9 +77,17 @@ class HostWork {
       parts.push_back(
           {inputs_.micro_batches[m].tokens, context.read(BufferKind::kEmbedGradientStaging, 0, static_cast<int>(m))});
     }
+    const StepRows rows{parts, shape_.compute, shape_.model.hidden_size, shape_.model.pad_token_id};
     std::span<std::byte> gradient = context.write(BufferKind::kHostGradient);
-    scatter_rows(parts, shape_.compute, shape_.model.hidden_size, gradient.first(touched_rows_offset(shape_)),
-                 shape_.gradient, touched_rows(shape_, gradient), team_);
+    if (shape_.model.tie_word_embeddings) {
+      const TensorPlace& table = embedding_place(memory_.layouts());
+      const uint64_t element_bytes = dtype_bytes(shape_.gradient);
+      add_rows(rows, gradient.subspan(table.offset * element_bytes, table.element_count * element_bytes),
+               shape_.gradient, team_);
+      return;
+    }
+    scatter_rows(rows, gradient.first(touched_rows_offset(shape_)), shape_.gradient, touched_rows(shape_, gradient),
+                 team_);
   }
 
   void norm(OpContext& context) {
@@ -92,6 +102,7 @@ class HostWork {
     bool finite = std::isfinite(decision.loss);
     double sum_of_squares = 0;
     for (int layer = 0; layer < memory_.layer_count(); ++layer) {
+      if (!layout(layer).trains()) continue;
       const GradientNorm& norm = as<GradientNorm>(context.read(BufferKind::kNorm, layer));
       sum_of_squares += norm.sum_of_squares;
       finite &= norm.finite;
@@ -114,7 +125,7 @@ class HostWork {
 
   LayerGradientView gradient_view(int layer, std::span<const std::byte> bytes) const {
     LayerGradientView view{&layout(layer), shape_.gradient, bytes, {}};
-    view.bytes = bytes.first(layout(layer).slab_bytes(dtype_bytes(shape_.gradient)));
+    view.bytes = bytes.first(layout(layer).trainable_bytes(dtype_bytes(shape_.gradient)));
     if (layer == kEmbeddingLayer) view.touched_rows = touched_rows(shape_, bytes);
     return view;
   }

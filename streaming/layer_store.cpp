@@ -39,6 +39,7 @@ void LayerStore::set_tag(BufferIndex slot, const SlotTag& tag) {
 void LayerStore::check_tag(BufferIndex slot, const SlotTag& expected) const {
   CHECK_LT(slot, tags_.size());
   CHECK_EQ(tags_[slot].layer, expected.layer);
+  CHECK_EQ(tags_[slot].part, expected.part);
   CHECK_EQ(tags_[slot].step, expected.step);
   CHECK_EQ(tags_[slot].layout_hash, expected.layout_hash);
 }

@@ -18,6 +18,7 @@ namespace penstock {
 // linear extension of the schedule's order, so a mismatch is a bug in the schedule or the executor.
 struct SlotTag {
   int layer = -1;
+  int part = -1;
   uint64_t layout_hash = 0;
   uint64_t step = 0;
 };

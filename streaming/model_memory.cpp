@@ -10,8 +10,8 @@ bool in_model_memory(BufferKind kind) {
   return kind == BufferKind::kHostWire || kind == BufferKind::kHostState || kind == BufferKind::kHostGradient;
 }
 
-ModelMemory::ModelMemory(const ModelConfig& config, StateFormat format, const BufferTable& buffers)
-    : config_(config), format_(format), layouts_(layer_layouts(config)) {
+ModelMemory::ModelMemory(const RunShape& shape, const BufferTable& buffers)
+    : config_(shape.model), format_(shape.format), layouts_(layer_layouts(shape.model, shape.trainable)) {
   std::vector<Buffer> wanted;
   uint64_t total_bytes = 0;
   for (const Buffer& buffer : buffers.all()) {
@@ -32,21 +32,24 @@ ModelMemory::ModelMemory(const ModelConfig& config, StateFormat format, const Bu
 }
 
 std::span<std::byte> ModelMemory::bytes(BufferKind kind, int index) const {
-  for (const Place& place : places_) {
-    if (place.kind == kind && place.index == index) return place.bytes;
-  }
-  CHECK(!"the model's memory has no such buffer");
-  return {};
+  const Place* place = find(kind, index);
+  CHECK(place != nullptr);
+  return place->bytes;
 }
 
 LayerStateView ModelMemory::layer(int layer) const {
   CHECK_LT(layer, layer_count());
-  LayerStateView view{&layouts_[static_cast<size_t>(layer)], format_, bytes(BufferKind::kHostWire, layer), {}};
-  const bool has_state = std::any_of(places_.begin(), places_.end(), [&](const Place& place) {
-    return place.kind == BufferKind::kHostState && place.index == layer;
-  });
-  if (has_state) view.state = bytes(BufferKind::kHostState, layer);
+  LayerStateView view{&layouts_[static_cast<size_t>(layer)], format_, {}, {}};
+  if (const Place* wire = find(BufferKind::kHostWire, layer)) view.wire = wire->bytes;
+  if (const Place* state = find(BufferKind::kHostState, layer)) view.state = state->bytes;
   return view;
+}
+
+const ModelMemory::Place* ModelMemory::find(BufferKind kind, int index) const {
+  for (const Place& place : places_) {
+    if (place.kind == kind && place.index == index) return &place;
+  }
+  return nullptr;
 }
 
 }  // namespace penstock

@@ -11,6 +11,7 @@
 #include "model/model_config.h"
 #include "optim/host_optimizer.h"
 #include "streaming/plan/schedule.h"
+#include "streaming/run_plan.h"
 
 namespace penstock {
 
@@ -22,7 +23,7 @@ class ModelMemory {
  public:
   // Carves what `buffers` names: wire weights always; state and gradients where the purpose has them. Per layer the
   // order is wire, state, gradient, so that an update streams linearly. Throws Error(kDoesNotFit).
-  ModelMemory(const ModelConfig& config, StateFormat format, const BufferTable& buffers);
+  ModelMemory(const RunShape& shape, const BufferTable& buffers);
 
   const ModelConfig& config() const { return config_; }
   StateFormat format() const { return format_; }
@@ -31,7 +32,8 @@ class ModelMemory {
 
   // kHostWire, kHostState or kHostGradient by its index in the table. CHECKs that it exists.
   std::span<std::byte> bytes(BufferKind kind, int index) const;
-  // Wire weights and state of one layer; `state` is empty where the purpose has none.
+  // Wire weights and state of one layer; `state` is empty where the purpose has none or the layer is frozen, both are
+  // where the layer has no tensors.
   LayerStateView layer(int layer) const;
 
  private:
@@ -40,6 +42,8 @@ class ModelMemory {
     int index;
     std::span<std::byte> bytes;
   };
+  const Place* find(BufferKind kind, int index) const;  // null: there is none
+
   ModelConfig config_;
   StateFormat format_;
   std::vector<LayerLayout> layouts_;

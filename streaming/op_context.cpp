@@ -54,11 +54,11 @@ bool OpContext::declares(BufferKind kind, Mode mode) const {
 }
 
 void OpContext::tag_slot(BufferKind kind, uint64_t layout_hash) {
-  store_.set_tag(find(kind, Mode::kWrite), {weight_layer(), layout_hash, step_});
+  store_.set_tag(find(kind, Mode::kWrite), {weight_layer(), op().part, layout_hash, step_});
 }
 
 void OpContext::check_slot(BufferKind kind, uint64_t layout_hash) const {
-  store_.check_tag(find(kind, Mode::kRead), {weight_layer(), layout_hash, step_});
+  store_.check_tag(find(kind, Mode::kRead), {weight_layer(), op().part, layout_hash, step_});
 }
 
 void OpContext::launch(std::function<void()> work) {

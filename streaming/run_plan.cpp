@@ -1,22 +1,44 @@
 #include "streaming/run_plan.h"
 
+#include <algorithm>
+
 #include "core/check.h"
 #include "model/layer_specs.h"
 
 namespace penstock {
 namespace {
 
-StepBytes step_bytes(const RunShape& shape, const DecoderBytes& decoder) {
-  StepBytes bytes;
-  for (const LayerLayout& layout : layer_layouts(shape.model)) {
-    LayerBytes layer;
-    layer.wire = layout.slab_bytes(dtype_bytes(wire_dtype(shape.format)));
-    layer.state = layout.slab_bytes(state_bytes_per_element(shape.format));
-    layer.host_gradient = layout.slab_bytes(dtype_bytes(shape.gradient));
-    layer.gradient_slot = layout.slab_bytes(sizeof(float));
-    bytes.layers.push_back(layer);
+constexpr uint64_t kHeadStatisticsPerToken = 3;  // maximum, sum of exponentials, the target's logit
+
+LayerBytes layer_bytes(const RunShape& shape, const LayerLayout& layout) {
+  return {.wire = layout.slab_bytes(dtype_bytes(wire_dtype(shape.format))),
+          .state = layout.trainable_bytes(state_bytes_per_element(shape.format)),
+          .host_gradient = layout.trainable_bytes(dtype_bytes(shape.gradient)),
+          .gradient_slot = layout.trainable_bytes(sizeof(float))};
+}
+
+// A slot must hold any part.
+LayerBytes largest_head_part(const RunShape& shape) {
+  LayerBytes largest;
+  for (const LayerLayout& layout : head_part_layouts(shape)) {
+    const LayerBytes part = layer_bytes(shape, layout);
+    largest.wire = std::max(largest.wire, part.wire);
+    largest.host_gradient = std::max(largest.host_gradient, part.host_gradient);
+    largest.gradient_slot = std::max(largest.gradient_slot, part.gradient_slot);
   }
-  bytes.layers.front().host_gradient = touched_rows_offset(shape) + static_cast<uint64_t>(shape.model.vocab_size);
+  return largest;
+}
+
+StepBytes step_bytes(const RunShape& shape, const std::vector<LayerLayout>& layouts, const DecoderBytes& decoder) {
+  StepBytes bytes;
+  for (const LayerLayout& layout : layouts) bytes.layers.push_back(layer_bytes(shape, layout));
+  if (layouts.front().trains()) {
+    bytes.layers.front().host_gradient = touched_rows_offset(shape) + static_cast<uint64_t>(shape.model.vocab_size);
+  }
+  bytes.head_part = largest_head_part(shape);
+  const auto tokens = static_cast<uint64_t>(shape.rows * shape.length);
+  bytes.head_statistics = kHeadStatisticsPerToken * tokens * sizeof(float);
+  bytes.head_input_gradient = tokens * static_cast<uint64_t>(shape.model.hidden_size) * sizeof(float);
   bytes.activation = decoder.activation;
   bytes.saved = decoder.saved;
   bytes.workspace = decoder.workspace;
@@ -36,19 +58,35 @@ DecoderSettings decoder_settings(const RunShape& shape) {
           .compute = shape.compute,
           .rows = shape.rows,
           .length = shape.length,
-          .compute_threads = shape.compute_threads};
+          .compute_threads = shape.compute_threads,
+          .trainable = shape.trainable,
+          .head_parts = shape.head_parts};
 }
 
 uint64_t touched_rows_offset(const RunShape& shape) {
-  const LayerLayout embedding = layer_layouts(shape.model).front();
-  return align_up(embedding.slab_bytes(dtype_bytes(shape.gradient)), kTensorAlignment);
+  const LayerLayout embedding = layer_layouts(shape.model, shape.trainable).front();
+  return align_up(embedding.trainable_bytes(dtype_bytes(shape.gradient)), kTensorAlignment);
+}
+
+std::vector<LayerLayout> head_part_layouts(const RunShape& shape) {
+  std::vector<LayerLayout> layouts;
+  for (int part = 0; part < shape.head_parts; ++part) {
+    layouts.push_back(head_part_layout(shape.model, shape.trainable, shape.head_parts, part));
+  }
+  return layouts;
 }
 
 RunPlan plan_run(const RunShape& shape, StepSettings settings) {
   settings.block_count = static_cast<int>(shape.model.num_hidden_layers);
   settings.packs_gradients = shape.gradient != DType::kFloat32;
+  settings.head_parts = shape.head_parts;
+  settings.tied_head = shape.model.tie_word_embeddings;
+  const std::vector<LayerLayout> layouts = layer_layouts(shape.model, shape.trainable);
+  settings.trained_layers.clear();
+  for (const LayerLayout& layout : layouts) settings.trained_layers.push_back(layout.trains() ? 1 : 0);
+  settings.trains_embedding = embedding_place(layouts).spec.trainable;
   const DecoderBytes decoder = Decoder(shape.model, decoder_settings(shape)).bytes();
-  return {shape, decoder, StepPlanner(settings, step_bytes(shape, decoder))};
+  return {shape, decoder, StepPlanner(settings, step_bytes(shape, layouts, decoder))};
 }
 
 MemoryPlan memory_plan(const RunPlan& plan, uint64_t data_bytes) {

@@ -20,6 +20,8 @@ struct RunShape {
   int64_t length = 1;                 // T
   int64_t kv_capacity = 0;            // tokens a row; generation only
   int compute_threads = 1;            // LibTorch's temporaries grow with it
+  TrainablePatterns trainable = {};   // empty: all; layouts follow from it, in evaluation too
+  int head_parts = 1;                 // above 1: the head comes in parts; changes rounding
 };
 
 struct RunPlan {
@@ -28,14 +30,18 @@ struct RunPlan {
   StepPlanner planner;
 };
 
-// `settings.block_count` and `packs_gradients` are derived from the shape. CHECKs ranges.
+// What the shape says about `settings` (blocks, packing, trained layers, tied head, head parts) is derived here. CHECKs
+// ranges.
 RunPlan plan_run(const RunShape& shape, StepSettings settings);
 
 DecoderSettings decoder_settings(const RunShape& shape);
 
+// Layouts of the head's parts; one that is the head's own where it comes whole.
+std::vector<LayerLayout> head_part_layouts(const RunShape& shape);
+
 MemoryPlan memory_plan(const RunPlan& plan, uint64_t data_bytes);
 
-// The host gradient of the embedding is followed by one byte a row: was the row touched in this step?
+// The host gradient of an untied embedding is followed by one byte a row: was the row touched in this step?
 uint64_t touched_rows_offset(const RunShape& shape);
 
 }  // namespace penstock

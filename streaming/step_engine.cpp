@@ -40,8 +40,9 @@ std::unique_ptr<TemporaryObserver> observe_temporaries(Device& device) {
 
 size_t longest_schedule(const StepPlanner& planner) {
   const StepSettings& settings = planner.settings();
-  // Ops of a training step: at most 8 a layer, and 2 a layer and micro-batch, and a few per micro-batch.
-  const size_t layers = static_cast<size_t>(settings.block_count) + 2;
+  // Ops of a training step: at most 8 a layer or part of the head, 2 for each of these and every micro-batch, and a few
+  // per micro-batch.
+  const auto layers = static_cast<size_t>(settings.block_count + 2 + settings.head_parts);
   return 8 * layers + static_cast<size_t>(settings.micro_batches) * (2 * layers + 8);
 }
 
@@ -53,16 +54,22 @@ StepEngine::StepEngine(const RunPlan& plan, ModelMemory& memory, Device& device,
       device_(device),
       team_(options.optimizer_threads),
       decoder_(plan.shape.model, decoder_settings(plan.shape)),
+      head_parts_(head_part_layouts(plan.shape)),
       temporaries_(observe_temporaries(device)),
       pace_(options.pace),
       store_(plan.planner.buffers(), memory, device) {
+  CHECK_EQ(memory.layouts().size(), plan.planner.settings().trained_layers.size());
+  for (size_t layer = 0; layer < memory.layouts().size(); ++layer) {
+    CHECK_EQ(memory.layouts()[layer].trains(), plan.planner.settings().trained_layers[layer] != 0);
+  }
   // LibTorch's thread count is per calling thread.
   device_.launch(LaneKind::kCompute, [threads = options.compute_threads] { set_compute_threads(threads); });
   add_host_handlers(handlers_, plan_.shape, memory_, team_, inputs_);
-  add_device_handlers(handlers_,
-                      {plan_.shape, &memory_, &decoder_, temporaries_.get(), &inputs_, pace_ ? &*pace_ : nullptr});
+  add_device_handlers(handlers_, {plan_.shape, &memory_, &head_parts_, &decoder_, temporaries_.get(), &inputs_,
+                                  pace_ ? &*pace_ : nullptr});
   if (plan_.planner.settings().purpose == Purpose::kGenerate) {
-    add_generation_handlers(handlers_, {plan_.shape, &memory_, &decoder_, temporaries_.get(), &team_, &generation_});
+    add_generation_handlers(handlers_,
+                            {plan_.shape, &memory_, &head_parts_, &decoder_, temporaries_.get(), &team_, &generation_});
   }
   if (options.traces) trace_ = std::make_unique<TraceRecorder>(longest_schedule(plan_.planner));
   runner_ = make_runner(device_, store_, handlers_, options, trace_.get());

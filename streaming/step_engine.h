@@ -53,6 +53,7 @@ class StepEngine {
   Device& device_;
   WorkerTeam team_;
   Decoder decoder_;
+  std::vector<LayerLayout> head_parts_;
   std::unique_ptr<TemporaryObserver> temporaries_;
   std::optional<CostModel> pace_;
   LayerStore store_;

@@ -3,8 +3,16 @@
 import json
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+
+# A build folder may be outside of the tree, where the program does not find these by itself.
+TEXT_HELPER = {
+    "PENSTOCK_TEXT_HELPER": str(Path(__file__).resolve().parents[1] / "scripts" / "text_helper.py"),
+    "PENSTOCK_PYTHON": sys.executable,
+}
 
 
 @dataclass
@@ -19,7 +27,7 @@ def penstock(*arguments: str, cwd: Path, expect: int = 0, env: dict | None = Non
     binary = os.environ["PENSTOCK_BINARY"]
     done = subprocess.run(
         [binary, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=240,
-        env={**os.environ, **(env or {})},
+        env={**TEXT_HELPER, **os.environ, **(env or {})},
     )
     assert done.returncode == expect, f"exit code {done.returncode}, not {expect}\n{done.stdout}\n{done.stderr}"
     return Result(done.returncode, done.stdout, done.stderr)

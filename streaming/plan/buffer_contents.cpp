@@ -23,6 +23,12 @@ std::string_view what_name(What what) {
       return "output gradient";
     case What::kGradient:
       return "gradient";
+    case What::kUnsharedGradient:
+      return "gradient without the embedding's rows";
+    case What::kHeadStatistics:
+      return "statistics";
+    case What::kHeadInputGradient:
+      return "input gradient";
     case What::kLoss:
       return "loss";
     case What::kNorm:
@@ -44,6 +50,7 @@ std::string_view what_name(What what) {
 std::string content_text(const Content& content, int block_count) {
   std::string text(what_name(content.what));
   if (content.layer >= 0) text += " of " + layer_label(content.layer, block_count);
+  if (content.part >= 0) text += ", part " + std::to_string(content.part);
   if (content.micro_batch >= 0) {
     const bool is_sum = content.what == What::kGradient || content.what == What::kLoss;
     text += (is_sum ? " up to m" : " for m") + std::to_string(content.micro_batch);

@@ -16,7 +16,10 @@ enum class What : uint8_t {
   kActivation,          // layer (its output), micro_batch, step
   kSaved,               // layer, micro_batch, step
   kActivationGradient,  // of the output of layer, micro_batch, step
-  kGradient,            // layer, micro_batch (the last one summed), step
+  kGradient,            // layer, part, micro_batch (the last one summed), step
+  kUnsharedGradient,    // of a tied head, without the embedding's rows: layer, micro_batch, step
+  kHeadStatistics,      // part (the last one seen), micro_batch, step
+  kHeadInputGradient,   // the same
   kLoss,                // micro_batch (the last one summed), step
   kNorm,                // layer, step
   kDecision,            // step
@@ -28,6 +31,7 @@ enum class What : uint8_t {
 struct Content {
   What what = What::kNothing;
   int layer = -1;
+  int part = -1;  // of the head; -1: whole
   int micro_batch = -1;
   int version = -1;  // of weights and state: updates applied
   int step = -1;     // position in the sequence

@@ -64,8 +64,12 @@ double CostModel::seconds(const Op& op, const BufferTable& buffers) const {
       return forward_seconds;
     case OpKind::kLoss:
       return writes(op, buffers, BufferKind::kHeadGradientSlot) ? loss_seconds : loss_seconds / 3;
+    case OpKind::kHeadStatistics:
+      return loss_seconds / 3 / head_parts;
+    case OpKind::kHeadGradient:  // its logits again, and both gradients
+      return loss_seconds / head_parts;
     case OpKind::kLogits:
-      return loss_seconds / 3;
+      return loss_seconds / 3 / head_parts;
     case OpKind::kBackward:
       return backward_seconds + (writes(op, buffers, BufferKind::kRecomputed) ? recompute_seconds : 0.0);
     case OpKind::kPack:

@@ -15,6 +15,7 @@ struct CostModel {
   double recompute_seconds = 0;  // added to Backward where the block is recomputed
   double loss_seconds = 0;       // head forward and backward, one micro-batch; a third of it without backward
   double pack_seconds = 0;
+  int head_parts = 1;  // a part costs so much less than the head
 
   // Copies: latency plus the bytes that cross. Update, Norm, ScatterEmbed and Sample: all bytes they declare, read and
   // written. Embed: its staging twice, since it gathers rows. Decide and Report: nothing.

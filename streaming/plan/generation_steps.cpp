@@ -4,8 +4,12 @@ namespace penstock {
 namespace {
 
 void emit_next_tokens(OpEmitter& ops) {
-  ops.fetch(ops.head());
-  ops.logits();
+  const int parts = ops.settings().head_parts;
+  for (int part = 0; part < parts; ++part) {
+    const int of_head = parts == 1 ? OpEmitter::kWhole : part;
+    ops.fetch(ops.head(), of_head);
+    ops.logits(of_head);
+  }
   ops.offload_logits();
   ops.sample();
 }

@@ -42,6 +42,9 @@ std::string_view class_of(BufferKind kind) {
     case BufferKind::kWireStaging:
     case BufferKind::kHeadWireStaging:
       return "wire staging";
+    case BufferKind::kHeadStatistics:
+    case BufferKind::kHeadInputGradient:
+      return "head in parts";
     case BufferKind::kWorkspace:
       return "workspace";
     case BufferKind::kKvCache:
@@ -125,8 +128,8 @@ MemoryPlan plan_memory(const BufferTable& buffers, uint64_t parameter_count, uin
     plan.host.push_back({name, 0});
   }
   for (const char* name :
-       {"weight slots", "head slot", "gradient slots", "wire staging", "activations", "saved intermediates",
-        "activation gradients", "workspace", "KV cache", "LibTorch temporaries", "other"}) {
+       {"weight slots", "head slot", "head in parts", "gradient slots", "wire staging", "activations",
+        "saved intermediates", "activation gradients", "workspace", "KV cache", "LibTorch temporaries", "other"}) {
     plan.device.push_back({name, 0});
   }
   for (const Buffer& buffer : buffers.all()) {

@@ -13,8 +13,14 @@ OpEmitter::OpEmitter(const StepSettings& settings, const BufferTable& buffers, S
       decodes_(variant == StepVariant::kDecode),
       builder_(variant, settings.block_count, buffers) {}
 
-void OpEmitter::emit(OpKind kind, int layer, int micro_batch, const Buffers& reads, const Buffers& writes) {
-  Op op{.kind = kind, .lane = lane_of(kind), .layer = layer, .micro_batch = micro_batch, .accesses = {}, .waits = {}};
+void OpEmitter::emit(OpKind kind, int layer, int micro_batch, const Buffers& reads, const Buffers& writes, int part) {
+  Op op{.kind = kind,
+        .lane = lane_of(kind),
+        .layer = layer,
+        .part = part,
+        .micro_batch = micro_batch,
+        .accesses = {},
+        .waits = {}};
   op.accesses.reserve(reads.size() + writes.size());
   for (const BufferIndex buffer : reads) op.accesses.push_back({buffer, Mode::kRead});
   for (const BufferIndex buffer : writes) op.accesses.push_back({buffer, Mode::kWrite});
@@ -23,8 +29,8 @@ void OpEmitter::emit(OpKind kind, int layer, int micro_batch, const Buffers& rea
 
 BufferIndex OpEmitter::wire(int layer) const { return buffers_.find(BufferKind::kHostWire, layer); }
 
-BufferIndex OpEmitter::weight_slot(int layer) const {
-  if (layer == head()) return buffers_.find(BufferKind::kHeadSlot);
+BufferIndex OpEmitter::weight_slot(int layer, int part) const {
+  if (layer == head()) return buffers_.find(BufferKind::kHeadSlot, head_slot_of(settings_, part));
   return buffers_.find(BufferKind::kWeightSlot, weight_slot_of(settings_, layer - 1));
 }
 
@@ -36,13 +42,13 @@ BufferIndex OpEmitter::activation_gradient(int row, int micro_batch) const {
   return buffers_.find(BufferKind::kActivationGradient, row % 2, micro_batch);
 }
 
-BufferIndex OpEmitter::gradient_slot(int layer) const {
-  if (layer == head()) return buffers_.find(BufferKind::kHeadGradientSlot);
+BufferIndex OpEmitter::gradient_slot(int layer, int part) const {
+  if (layer == head()) return buffers_.find(BufferKind::kHeadGradientSlot, head_slot_of(settings_, part));
   return buffers_.find(BufferKind::kGradientSlot, gradient_slot_of(settings_, layer - 1));
 }
 
-BufferIndex OpEmitter::wire_staging(int layer) const {
-  if (layer == head()) return buffers_.find(BufferKind::kHeadWireStaging);
+BufferIndex OpEmitter::wire_staging(int layer, int part) const {
+  if (layer == head()) return buffers_.find(BufferKind::kHeadWireStaging, head_slot_of(settings_, part));
   return buffers_.find(BufferKind::kWireStaging, gradient_slot_of(settings_, layer - 1));
 }
 
@@ -59,7 +65,7 @@ void OpEmitter::update(int layer) {
 }
 
 void OpEmitter::embed(int micro_batch) {
-  Buffers reads{wire(0)};
+  Buffers reads{wire(embedding_layer(settings_))};
   if (decodes_) reads.push_back(buffers_.find(BufferKind::kHostTokens));
   emit(OpKind::kEmbed, -1, micro_batch, reads, {buffers_.find(BufferKind::kEmbedStaging, 0, micro_batch)});
 }
@@ -69,7 +75,9 @@ void OpEmitter::fetch_embed(int micro_batch) {
        {activation(0, micro_batch)});
 }
 
-void OpEmitter::fetch(int layer) { emit(OpKind::kFetch, layer, -1, {wire(layer)}, {weight_slot(layer)}); }
+void OpEmitter::fetch(int layer, int part) {
+  emit(OpKind::kFetch, layer, -1, {wire(layer)}, {weight_slot(layer, part)}, part);
+}
 
 void OpEmitter::forward(int layer, int micro_batch) {
   Buffers writes{activation(layer, micro_batch)};
@@ -84,18 +92,58 @@ void OpEmitter::loss(int micro_batch) {
   Buffers reads{weight_slot(head()), activation(settings_.block_count, micro_batch)};
   Buffers writes;
   if (accumulates) reads.push_back(sums);
-  if (trains_) {
+  if (trains_ && needs_input_gradient(settings_, head())) {
+    writes.push_back(activation_gradient(settings_.block_count, micro_batch));
+  }
+  if (trains_ && trains(settings_, head())) {
     if (accumulates) reads.push_back(gradient_slot(head()));
-    writes = {activation_gradient(settings_.block_count, micro_batch), gradient_slot(head())};
+    writes.push_back(gradient_slot(head()));
   }
   writes.insert(writes.end(), {sums, buffers_.find(BufferKind::kWorkspace)});
   emit(OpKind::kLoss, -1, micro_batch, reads, writes);
 }
 
+// Part 0 overwrites the statistics; the last one turns them into the loss.
+void OpEmitter::head_statistics(int part, int micro_batch) {
+  const BufferIndex statistics = buffers_.find(BufferKind::kHeadStatistics, 0, micro_batch);
+  const BufferIndex sums = buffers_.find(BufferKind::kLoss);
+  Buffers reads{weight_slot(head(), part), activation(settings_.block_count, micro_batch)};
+  Buffers writes{statistics};
+  if (part > 0) reads.push_back(statistics);
+  if (is_last_part(part)) {
+    if (micro_batch > 0) reads.push_back(sums);
+    writes.push_back(sums);
+  }
+  writes.push_back(buffers_.find(BufferKind::kWorkspace));
+  emit(OpKind::kHeadStatistics, head(), micro_batch, reads, writes, part);
+}
+
+// Parts come in falling order: the last overwrites the sum over the parts, part 0 hands it on.
+void OpEmitter::head_gradient(int part, int micro_batch) {
+  Buffers reads{weight_slot(head(), part), activation(settings_.block_count, micro_batch),
+                buffers_.find(BufferKind::kHeadStatistics, 0, micro_batch)};
+  const BufferIndex sum = buffers_.find(BufferKind::kHeadInputGradient, 0, micro_batch);
+  Buffers writes{sum};
+  if (!is_last_part(part)) reads.push_back(sum);
+  if (part == 0 && needs_input_gradient(settings_, head())) {
+    writes.push_back(activation_gradient(settings_.block_count, micro_batch));
+  }
+  if (trains(settings_, head())) {
+    if (micro_batch > 0) reads.push_back(gradient_slot(head(), part));
+    writes.push_back(gradient_slot(head(), part));
+  }
+  writes.push_back(buffers_.find(BufferKind::kWorkspace));
+  emit(OpKind::kHeadGradient, head(), micro_batch, reads, writes, part);
+}
+
 void OpEmitter::backward(int layer, int micro_batch) {
   Buffers reads{weight_slot(layer), activation(layer - 1, micro_batch), activation_gradient(layer, micro_batch)};
-  Buffers writes{activation_gradient(layer - 1, micro_batch), gradient_slot(layer)};
-  if (micro_batch > 0) reads.push_back(gradient_slot(layer));
+  Buffers writes;
+  if (needs_input_gradient(settings_, layer)) writes.push_back(activation_gradient(layer - 1, micro_batch));
+  if (trains(settings_, layer)) {
+    writes.push_back(gradient_slot(layer));
+    if (micro_batch > 0) reads.push_back(gradient_slot(layer));
+  }
   if (keeps(settings_, layer - 1)) {
     reads.push_back(buffers_.find(BufferKind::kSaved, layer, micro_batch));
   } else {
@@ -105,11 +153,15 @@ void OpEmitter::backward(int layer, int micro_batch) {
   emit(OpKind::kBackward, layer, micro_batch, reads, writes);
 }
 
-void OpEmitter::pack(int layer) { emit(OpKind::kPack, layer, -1, {gradient_slot(layer)}, {wire_staging(layer)}); }
+void OpEmitter::pack(int layer, int part) {
+  emit(OpKind::kPack, layer, -1, {gradient_slot(layer, part)}, {wire_staging(layer, part)}, part);
+}
 
-void OpEmitter::offload(int layer) {
-  const BufferIndex source = settings_.packs_gradients ? wire_staging(layer) : gradient_slot(layer);
-  emit(OpKind::kOffload, layer, -1, {source}, {host_gradient(layer)});
+// A part of the head fills its rows of a gradient whose higher parts are there already.
+void OpEmitter::offload(int layer, int part) {
+  Buffers reads{settings_.packs_gradients ? wire_staging(layer, part) : gradient_slot(layer, part)};
+  if (part != kWhole && !is_last_part(part)) reads.push_back(host_gradient(layer));
+  emit(OpKind::kOffload, layer, -1, reads, {host_gradient(layer)}, part);
 }
 
 void OpEmitter::offload_embed(int micro_batch) {
@@ -122,7 +174,9 @@ void OpEmitter::scatter_embed() {
   for (int m = 0; m < settings_.micro_batches; ++m) {
     reads.push_back(buffers_.find(BufferKind::kEmbedGradientStaging, 0, m));
   }
-  emit(OpKind::kScatterEmbed, -1, -1, reads, {host_gradient(0)});
+  const BufferIndex gradient = host_gradient(embedding_layer(settings_));
+  if (shares_gradient(settings_)) reads.push_back(gradient);
+  emit(OpKind::kScatterEmbed, -1, -1, reads, {gradient});
 }
 
 void OpEmitter::norm(int layer) {
@@ -135,7 +189,9 @@ void OpEmitter::offload_loss() {
 
 void OpEmitter::decide() {
   Buffers reads;
-  for (int layer = 0; layer <= head(); ++layer) reads.push_back(buffers_.find(BufferKind::kNorm, layer));
+  for (int layer = 0; layer <= head(); ++layer) {
+    if (trains(settings_, layer)) reads.push_back(buffers_.find(BufferKind::kNorm, layer));
+  }
   reads.push_back(buffers_.find(BufferKind::kHostLoss));
   emit(OpKind::kDecide, -1, -1, reads, {buffers_.find(BufferKind::kDecision)});
 }
@@ -152,9 +208,12 @@ void OpEmitter::generate_block(OpKind kind, int layer) {
   emit(kind, layer, 0, reads, {activation(layer, 0), cache, buffers_.find(BufferKind::kWorkspace)});
 }
 
-void OpEmitter::logits() {
-  emit(OpKind::kLogits, -1, -1, {weight_slot(head()), activation(settings_.block_count, 0)},
-       {buffers_.find(BufferKind::kLogits), buffers_.find(BufferKind::kWorkspace)});
+// A part of the head writes its own columns, part 0 first.
+void OpEmitter::logits(int part) {
+  const BufferIndex logits = buffers_.find(BufferKind::kLogits);
+  Buffers reads{weight_slot(head(), part), activation(settings_.block_count, 0)};
+  if (part > 0) reads.push_back(logits);
+  emit(OpKind::kLogits, part == kWhole ? -1 : head(), -1, reads, {logits, buffers_.find(BufferKind::kWorkspace)}, part);
 }
 
 void OpEmitter::offload_logits() {

@@ -17,16 +17,19 @@ class OpEmitter {
   const StepSettings& settings() const { return settings_; }
   int head() const { return settings_.block_count + 1; }
 
-  // Layers in need order, as in Op::layer.
+  // Layers in need order, as in Op::layer. `part` of the head where it comes in parts, else kWhole.
+  static constexpr int kWhole = -1;
   void update(int layer);
   void embed(int micro_batch);
   void fetch_embed(int micro_batch);
-  void fetch(int layer);
+  void fetch(int layer, int part = kWhole);
   void forward(int layer, int micro_batch);
   void loss(int micro_batch);
+  void head_statistics(int part, int micro_batch);
+  void head_gradient(int part, int micro_batch);
   void backward(int layer, int micro_batch);
-  void pack(int layer);
-  void offload(int layer);
+  void pack(int layer, int part = kWhole);
+  void offload(int layer, int part = kWhole);
   void offload_embed(int micro_batch);
   void scatter_embed();
   void norm(int layer);
@@ -35,7 +38,7 @@ class OpEmitter {
   void report();
   void prefill(int layer);
   void decode(int layer);
-  void logits();
+  void logits(int part = kWhole);
   void offload_logits();
   void sample();
 
@@ -43,16 +46,17 @@ class OpEmitter {
 
  private:
   using Buffers = std::vector<BufferIndex>;
-  void emit(OpKind kind, int layer, int micro_batch, const Buffers& reads, const Buffers& writes);
+  void emit(OpKind kind, int layer, int micro_batch, const Buffers& reads, const Buffers& writes, int part = kWhole);
+  bool is_last_part(int part) const { return part == settings_.head_parts - 1; }
   void generate_block(OpKind kind, int layer);
 
   BufferIndex wire(int layer) const;
-  BufferIndex weight_slot(int layer) const;
+  BufferIndex weight_slot(int layer, int part = kWhole) const;
   BufferIndex activation(int row, int micro_batch) const;
   // Gradient with respect to activation row `row`.
   BufferIndex activation_gradient(int row, int micro_batch) const;
-  BufferIndex gradient_slot(int layer) const;
-  BufferIndex wire_staging(int layer) const;
+  BufferIndex gradient_slot(int layer, int part = kWhole) const;
+  BufferIndex wire_staging(int layer, int part = kWhole) const;
   BufferIndex host_gradient(int layer) const;
 
   const StepSettings& settings_;

@@ -110,7 +110,9 @@ std::string layer_label(int layer, int block_count) {
 }
 
 std::string op_label(const Op& op, int block_count) {
-  return label(op_kind_name(op.kind), layer_label(op.layer, block_count), op.micro_batch);
+  std::string argument = layer_label(op.layer, block_count);
+  if (op.part >= 0) argument += "." + std::to_string(op.part);
+  return label(op_kind_name(op.kind), argument, op.micro_batch);
 }
 
 std::string buffer_label(const Buffer& buffer, int block_count) {

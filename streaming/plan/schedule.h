@@ -66,7 +66,7 @@ class Schedule {
 
 // "E", "0", "17", "H"; "" for -1.
 std::string layer_label(int layer, int block_count);
-// "Forward(3,m1)", "Fetch(H)", "Decide".
+// "Forward(3,m1)", "Fetch(H)", "Fetch(H.2)" (a part), "Decide".
 std::string op_label(const Op& op, int block_count);
 // "wire(E)", "weight_slot(1)", "activation(2,m0)", "decision".
 std::string buffer_label(const Buffer& buffer, int block_count);

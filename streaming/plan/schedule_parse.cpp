@@ -200,14 +200,25 @@ class ScheduleParser {
     const auto kind = label ? find_kind<OpKind>(label->name, kOpKindCount, op_kind_name) : std::nullopt;
     if (!kind) lines_.fail("unknown op " + quoted(text));
     Op op{.kind = *kind, .lane = *lane, .layer = -1, .micro_batch = label->micro_batch, .accesses = {}, .waits = {}};
-    if (!label->argument.empty()) {
-      const std::optional<int> layer = parse_layer(label->argument, block_count_);
-      if (!layer) lines_.fail("bad layer in op " + quoted(text));
-      op.layer = *layer;
+    if (!label->argument.empty() && !parse_op_layer(label->argument, op)) {
+      lines_.fail("bad layer in op " + quoted(text));
     }
     const size_t next = parse_waits(op);
     parse_accesses(op, next);
     ops_.push_back(std::move(op));
+  }
+
+  // "3", "H" or, a part of a layer, "H.2".
+  bool parse_op_layer(std::string_view text, Op& op) const {
+    const size_t dot = text.find('.');
+    const std::optional<int> layer = parse_layer(text.substr(0, dot), block_count_);
+    if (!layer) return false;
+    op.layer = *layer;
+    if (dot == std::string_view::npos) return true;
+    const std::optional<int> part = number<int>(text.substr(dot + 1));
+    if (!part || *part < 0 || *part > kMaxNumber) return false;
+    op.part = *part;
+    return true;
   }
 
   // "after: -" or "after: 3 17"; returns the position of the word behind it.

@@ -14,6 +14,17 @@ int count_micro_batches(const Schedule& schedule) {
   return last + 1;
 }
 
+int count_head_parts(const Schedule& schedule) {
+  int parts = 0;
+  for (const Op& op : schedule.ops()) parts = std::max(parts, op.part + 1);
+  return parts;
+}
+
+bool scatters(const Schedule& schedule) {
+  return std::any_of(schedule.ops().begin(), schedule.ops().end(),
+                     [](const Op& op) { return op.kind == OpKind::kScatterEmbed; });
+}
+
 class StepExecution {
  public:
   explicit StepExecution(const Schedule& first) : contents_(first), head_(first.block_count() + 1) {}
@@ -25,26 +36,40 @@ class StepExecution {
   void run_op(const Op& op);
   void update(int layer);
   void embed(int m);
-  void fetch(int layer);
+  void fetch(int layer, int part);
   void forward(int layer, int m);
   void loss(int m);
+  void head_statistics(int part, int m);
+  void head_gradient(int part, int m);
   void backward(int layer, int m);
-  void pack(int layer);
-  void offload(int layer);
+  void pack(int layer, int part);
+  void offload(int layer, int part);
   void offload_embed(int m);
   void scatter_embed();
   void norm(int layer);
   void decide();
   void generate_block(int layer);
-  void logits();
+  void logits(int part);
   void sample();
   void end_step();
 
+  // What the table says about the model: a layer without state is frozen, a model without layer 0 is tied.
+  bool has(BufferKind kind, int layer) const { return schedule_->buffers().contains(kind, layer); }
+  bool is_trained(int layer) const { return has(BufferKind::kHostState, layer); }
+  int embedding() const { return has(BufferKind::kHostWire, 0) ? 0 : head_; }
+  // Parts of the head, as the ops count them; 0: it comes whole.
+  int last_part() const { return head_parts_ - 1; }
+
   // Weights at the version that every decided update has made: a read before a pending update is a mismatch.
-  Content weights(int layer) const { return {.what = What::kWeights, .layer = layer, .version = decided_}; }
+  Content weights(int layer) const {
+    return {.what = What::kWeights, .layer = layer, .version = is_trained(layer) ? decided_ : 0};
+  }
   // A slot must have been filled in this step, even where the step before left the right bytes in it.
-  Content fetched(int layer) const {
-    return {.what = What::kWeights, .layer = layer, .version = decided_, .step = step_};
+  Content fetched(int layer, int part = -1) const {
+    Content content = weights(layer);
+    content.part = part;
+    content.step = step_;
+    return content;
   }
   Content output(int layer, int m) const {
     return {.what = What::kActivation, .layer = layer, .micro_batch = m, .step = step_};
@@ -52,8 +77,16 @@ class StepExecution {
   Content output_gradient(int layer, int m) const {
     return {.what = What::kActivationGradient, .layer = layer, .micro_batch = m, .step = step_};
   }
-  Content gradient(int layer, int m) const {
-    return {.what = What::kGradient, .layer = layer, .micro_batch = m, .step = step_};
+  Content gradient(int layer, int m, int part = -1) const {
+    return {.what = What::kGradient, .layer = layer, .part = part, .micro_batch = m, .step = step_};
+  }
+  // The host gradient of a tied head before the embedding's rows are added to it.
+  Content unshared_gradient() const {
+    return {.what = What::kUnsharedGradient, .layer = head_, .micro_batch = last_micro_batch(), .step = step_};
+  }
+  // Sums over the head's parts, up to `part` in the order of the pass.
+  Content over_parts(What what, int part, int m) const {
+    return {.what = what, .layer = head_, .part = part, .micro_batch = m, .step = step_};
   }
   Content loss_up_to(int m) const { return {.what = What::kLoss, .micro_batch = m, .step = step_}; }
   Content norm_of(int layer) const { return {.what = What::kNorm, .layer = layer, .step = step_}; }
@@ -65,7 +98,10 @@ class StepExecution {
   void check_versions(int lowest, int highest);
 
   BufferContents contents_;
+  const Schedule* schedule_ = nullptr;
   int head_;
+  int head_parts_ = 0;
+  bool shares_gradient_ = false;  // of a tied head, with the embedding's rows
   StepVariant variant_ = StepVariant::kTrain;
   int step_ = 0;
   int micro_batches_ = 1;
@@ -79,6 +115,9 @@ class StepExecution {
 
 void StepExecution::run(const Schedule& schedule, int step) {
   contents_.begin_step(schedule, step);
+  schedule_ = &schedule;
+  head_parts_ = count_head_parts(schedule);
+  shares_gradient_ = embedding() == head_ && scatters(schedule);
   variant_ = schedule.variant();
   step_ = step;
   micro_batches_ = count_micro_batches(schedule);
@@ -103,17 +142,21 @@ void StepExecution::run_op(const Op& op) {
       contents_.read(BufferKind::kEmbedStaging, output(0, m));
       return contents_.write(BufferKind::kActivation, output(0, m));
     case OpKind::kFetch:
-      return fetch(op.layer);
+      return fetch(op.layer, op.part);
     case OpKind::kForward:
       return forward(op.layer, m);
     case OpKind::kLoss:
       return loss(m);
+    case OpKind::kHeadStatistics:
+      return head_statistics(op.part, m);
+    case OpKind::kHeadGradient:
+      return head_gradient(op.part, m);
     case OpKind::kBackward:
       return backward(op.layer, m);
     case OpKind::kPack:
-      return pack(op.layer);
+      return pack(op.layer, op.part);
     case OpKind::kOffload:
-      return offload(op.layer);
+      return offload(op.layer, op.part);
     case OpKind::kOffloadEmbed:
       return offload_embed(m);
     case OpKind::kScatterEmbed:
@@ -132,7 +175,7 @@ void StepExecution::run_op(const Op& op) {
     case OpKind::kDecode:
       return generate_block(op.layer);
     case OpKind::kLogits:
-      return logits();
+      return logits(op.part);
     case OpKind::kOffloadLogits:
       contents_.read(BufferKind::kLogits, only_step(What::kLogits));
       return contents_.write(BufferKind::kHostLogits, only_step(What::kLogits));
@@ -160,6 +203,7 @@ void StepExecution::update(int layer) {
     contents_.read(BufferKind::kDecision, {.what = What::kDecision, .step = decided_step_});
   }
   contents_.read(BufferKind::kHostGradient, expected);
+  if (!is_trained(layer)) return contents_.report("updates a frozen layer");
   contents_.read(BufferKind::kHostWire, {.what = What::kWeights, .layer = layer, .version = version});
   contents_.read(BufferKind::kHostState, {.what = What::kState, .layer = layer, .version = version});
   contents_.write(BufferKind::kHostWire, {.what = What::kWeights, .layer = layer, .version = version + 1});
@@ -167,16 +211,16 @@ void StepExecution::update(int layer) {
 }
 
 void StepExecution::embed(int m) {
-  contents_.read(BufferKind::kHostWire, weights(0));
+  contents_.read(BufferKind::kHostWire, weights(embedding()));
   if (variant_ == StepVariant::kDecode) {
     contents_.read(BufferKind::kHostTokens, {.what = What::kTokens, .version = tokens_});
   }
   contents_.write(BufferKind::kEmbedStaging, output(0, m));
 }
 
-void StepExecution::fetch(int layer) {
+void StepExecution::fetch(int layer, int part) {
   contents_.read(BufferKind::kHostWire, weights(layer));
-  contents_.write(layer == head_ ? BufferKind::kHeadSlot : BufferKind::kWeightSlot, fetched(layer));
+  contents_.write(layer == head_ ? BufferKind::kHeadSlot : BufferKind::kWeightSlot, fetched(layer, part));
 }
 
 void StepExecution::forward(int layer, int m) {
@@ -193,8 +237,32 @@ void StepExecution::loss(int m) {
   contents_.read(BufferKind::kHeadSlot, fetched(head_));
   contents_.read(BufferKind::kActivation, output(head_ - 1, m));
   accumulate(BufferKind::kLoss, loss_up_to(m), m);
-  if (trains_) {
-    accumulate(BufferKind::kHeadGradientSlot, gradient(head_, m), m);
+  if (trains_ && is_trained(head_)) accumulate(BufferKind::kHeadGradientSlot, gradient(head_, m), m);
+  if (contents_.writes(BufferKind::kActivationGradient)) {
+    contents_.write(BufferKind::kActivationGradient, output_gradient(head_ - 1, m));
+  }
+  contents_.scratch(BufferKind::kWorkspace);
+}
+
+void StepExecution::head_statistics(int part, int m) {
+  contents_.read(BufferKind::kHeadSlot, fetched(head_, part));
+  contents_.read(BufferKind::kActivation, output(head_ - 1, m));
+  if (part > 0) contents_.read(BufferKind::kHeadStatistics, over_parts(What::kHeadStatistics, part - 1, m));
+  contents_.write(BufferKind::kHeadStatistics, over_parts(What::kHeadStatistics, part, m));
+  if (part == last_part()) accumulate(BufferKind::kLoss, loss_up_to(m), m);
+  contents_.scratch(BufferKind::kWorkspace);
+}
+
+void StepExecution::head_gradient(int part, int m) {
+  contents_.read(BufferKind::kHeadSlot, fetched(head_, part));
+  contents_.read(BufferKind::kActivation, output(head_ - 1, m));
+  contents_.read(BufferKind::kHeadStatistics, over_parts(What::kHeadStatistics, last_part(), m));
+  if (is_trained(head_)) accumulate(BufferKind::kHeadGradientSlot, gradient(head_, m, part), m);
+  if (part < last_part()) {
+    contents_.read(BufferKind::kHeadInputGradient, over_parts(What::kHeadInputGradient, part + 1, m));
+  }
+  contents_.write(BufferKind::kHeadInputGradient, over_parts(What::kHeadInputGradient, part, m));
+  if (contents_.writes(BufferKind::kActivationGradient)) {
     contents_.write(BufferKind::kActivationGradient, output_gradient(head_ - 1, m));
   }
   contents_.scratch(BufferKind::kWorkspace);
@@ -204,8 +272,10 @@ void StepExecution::backward(int layer, int m) {
   contents_.read(BufferKind::kWeightSlot, fetched(layer));
   contents_.read(BufferKind::kActivation, output(layer - 1, m));
   contents_.read(BufferKind::kActivationGradient, output_gradient(layer, m));
-  contents_.write(BufferKind::kActivationGradient, output_gradient(layer - 1, m));
-  accumulate(BufferKind::kGradientSlot, gradient(layer, m), m);
+  if (contents_.writes(BufferKind::kActivationGradient)) {
+    contents_.write(BufferKind::kActivationGradient, output_gradient(layer - 1, m));
+  }
+  if (is_trained(layer)) accumulate(BufferKind::kGradientSlot, gradient(layer, m), m);
   if (contents_.writes(BufferKind::kRecomputed)) {
     contents_.scratch(BufferKind::kRecomputed);
   } else {
@@ -214,20 +284,25 @@ void StepExecution::backward(int layer, int m) {
   contents_.scratch(BufferKind::kWorkspace);
 }
 
-void StepExecution::pack(int layer) {
+void StepExecution::pack(int layer, int part) {
   const bool head = layer == head_;
-  const Content complete = gradient(layer, last_micro_batch());
+  const Content complete = gradient(layer, last_micro_batch(), part);
   contents_.read(head ? BufferKind::kHeadGradientSlot : BufferKind::kGradientSlot, complete);
   contents_.write(head ? BufferKind::kHeadWireStaging : BufferKind::kWireStaging, complete);
 }
 
-void StepExecution::offload(int layer) {
+// The host gradient of a head in parts is whole when part 0 has landed on top of the others.
+void StepExecution::offload(int layer, int part) {
   const bool head = layer == head_;
   const BufferKind staging = head ? BufferKind::kHeadWireStaging : BufferKind::kWireStaging;
   const BufferKind slot = head ? BufferKind::kHeadGradientSlot : BufferKind::kGradientSlot;
-  const Content complete = gradient(layer, last_micro_batch());
-  contents_.read(contents_.reads(slot) ? slot : staging, complete);
-  contents_.write(BufferKind::kHostGradient, complete);
+  contents_.read(contents_.reads(slot) ? slot : staging, gradient(layer, last_micro_batch(), part));
+  if (part >= 0 && part < last_part()) {
+    contents_.read(BufferKind::kHostGradient, gradient(layer, last_micro_batch(), part + 1));
+  }
+  if (part > 0) return contents_.write(BufferKind::kHostGradient, gradient(layer, last_micro_batch(), part));
+  const bool unshared = head && shares_gradient_;
+  contents_.write(BufferKind::kHostGradient, unshared ? unshared_gradient() : gradient(layer, last_micro_batch()));
 }
 
 void StepExecution::offload_embed(int m) {
@@ -237,7 +312,8 @@ void StepExecution::offload_embed(int m) {
 
 void StepExecution::scatter_embed() {
   for (int m = 0; m < micro_batches_; ++m) contents_.read(BufferKind::kEmbedGradientStaging, output_gradient(0, m));
-  contents_.write(BufferKind::kHostGradient, gradient(0, last_micro_batch()));
+  if (shares_gradient_) contents_.read(BufferKind::kHostGradient, unshared_gradient());
+  contents_.write(BufferKind::kHostGradient, gradient(embedding(), last_micro_batch()));
 }
 
 void StepExecution::norm(int layer) {
@@ -246,7 +322,9 @@ void StepExecution::norm(int layer) {
 }
 
 void StepExecution::decide() {
-  for (int layer = 0; layer <= head_; ++layer) contents_.read(BufferKind::kNorm, norm_of(layer));
+  for (int layer = 0; layer <= head_; ++layer) {
+    if (is_trained(layer)) contents_.read(BufferKind::kNorm, norm_of(layer));
+  }
   contents_.read(BufferKind::kHostLoss, loss_up_to(last_micro_batch()));
   contents_.write(BufferKind::kDecision, only_step(What::kDecision));
   check_versions(decided_, decided_ + 1);  // all still to be updated, or (eager) all updated
@@ -266,10 +344,14 @@ void StepExecution::generate_block(int layer) {
   contents_.scratch(BufferKind::kWorkspace);
 }
 
-void StepExecution::logits() {
-  contents_.read(BufferKind::kHeadSlot, fetched(head_));
+void StepExecution::logits(int part) {
+  contents_.read(BufferKind::kHeadSlot, fetched(head_, part));
   contents_.read(BufferKind::kActivation, output(head_ - 1, 0));
-  contents_.write(BufferKind::kLogits, only_step(What::kLogits));
+  Content columns = only_step(What::kLogits);
+  columns.part = part - 1;
+  if (part > 0) contents_.read(BufferKind::kLogits, columns);
+  columns.part = part == last_part() ? -1 : part;  // whole
+  contents_.write(BufferKind::kLogits, columns);
   contents_.scratch(BufferKind::kWorkspace);
 }
 
@@ -284,17 +366,22 @@ void StepExecution::end_step() {
   if (!closed_) contents_.report("ends without its closing op (Decide, Report or Sample)");
 }
 
-// All layers must be at one version, between `lowest` and `highest`.
+// All trained layers must be at one version, between `lowest` and `highest`.
 void StepExecution::check_versions(int lowest, int highest) {
-  const int common = contents_.held(BufferKind::kHostWire, 0).version;
-  if (common < lowest || common > highest) {
-    contents_.report("leaves the embedding at version " + std::to_string(common) + ", not " + std::to_string(highest));
-  }
-  for (int layer = 1; layer <= head_; ++layer) {
+  int first = -1, common = 0;
+  for (int layer = 0; layer <= head_; ++layer) {
+    if (!is_trained(layer)) continue;
     const int version = contents_.held(BufferKind::kHostWire, layer).version;
-    if (version == common) continue;
-    contents_.report("leaves layers at different versions: embedding " + std::to_string(common) + ", layer " +
-                     layer_label(layer, head_ - 1) + " " + std::to_string(version));
+    if (first < 0) {
+      first = layer;
+      common = version;
+      if (version >= lowest && version <= highest) continue;
+      contents_.report("leaves " + layer_label(layer, head_ - 1) + " at version " + std::to_string(version) + ", not " +
+                       std::to_string(highest));
+    } else if (version != common) {
+      contents_.report("leaves layers at different versions: " + layer_label(first, head_ - 1) + " " +
+                       std::to_string(common) + ", " + layer_label(layer, head_ - 1) + " " + std::to_string(version));
+    }
   }
 }
 

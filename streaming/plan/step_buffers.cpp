@@ -1,6 +1,7 @@
 #include "streaming/plan/step_buffers.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "core/check.h"
@@ -16,8 +17,22 @@ uint64_t loss_bytes(const StepSettings& settings) {
   return kLossSumBytes * static_cast<uint64_t>(settings.micro_batches);
 }
 
+int trained_block_count(const StepSettings& settings) {
+  int count = 0;
+  for (int layer = 1; layer <= settings.block_count; ++layer) count += trains(settings, layer) ? 1 : 0;
+  return count;
+}
+
+// Trained blocks above `block`: its turn in backward.
+int backward_turn(const StepSettings& settings, int block) {
+  int turn = 0;
+  for (int layer = block + 2; layer <= settings.block_count; ++layer) turn += trains(settings, layer) ? 1 : 0;
+  return turn;
+}
+
 int host_gradient_ring(const StepSettings& settings) {
-  return std::min(settings.gradient_slots, settings.block_count - 1) + 1;
+  const int trained = trained_block_count(settings);
+  return trained == 0 ? 0 : std::min(settings.gradient_slots, trained - 1) + 1;
 }
 
 // Largest of one size over the blocks: what a slot must hold.
@@ -33,9 +48,12 @@ class TableWriter {
   TableWriter(const StepSettings& settings, const StepBytes& bytes) : settings_(settings), bytes_(bytes) {}
 
   void add(BufferKind kind, int index, uint64_t bytes) { table_.add({.kind = kind, .index = index, .bytes = bytes}); }
-  void add_per_layer(BufferKind kind, uint64_t LayerBytes::*size) {
+  void add_layer(BufferKind kind, int layer, uint64_t LayerBytes::*size) {
+    table_.add({.kind = kind, .index = layer, .bytes = bytes_.layers[static_cast<size_t>(layer)].*size});
+  }
+  void add_per_trained_layer(BufferKind kind, uint64_t LayerBytes::*size) {
     for (int layer = 0; layer < layer_count(); ++layer) {
-      table_.add({.kind = kind, .index = layer, .bytes = bytes_.layers[static_cast<size_t>(layer)].*size});
+      if (trains(settings_, layer)) add_layer(kind, layer, size);
     }
   }
   void add_per_micro_batch(BufferKind kind, int index, uint64_t bytes) {
@@ -55,34 +73,56 @@ class TableWriter {
   BufferTable table_;
 };
 
-// Deferred: every layer keeps its gradient until the next step's update. Eager: the blocks' go through a ring.
+// Deferred: every trained layer keeps its gradient until the next step's update. Eager: the blocks' go through a ring.
 void add_host_gradients(TableWriter& writer) {
   const StepSettings& settings = writer.settings();
   if (settings.update == UpdateMode::kDeferred) {
-    writer.add_per_layer(BufferKind::kHostGradient, &LayerBytes::host_gradient);
+    writer.add_per_trained_layer(BufferKind::kHostGradient, &LayerBytes::host_gradient);
     return;
   }
   const int head = settings.block_count + 1;
-  writer.add(BufferKind::kHostGradient, 0, writer.bytes().layers.front().host_gradient);
+  if (trains(settings, 0)) writer.add_layer(BufferKind::kHostGradient, 0, &LayerBytes::host_gradient);
   for (int position = 0; position < host_gradient_ring(settings); ++position) {
     writer.add(BufferKind::kHostGradient, position + 1, largest_block(writer.bytes(), &LayerBytes::host_gradient));
   }
-  writer.add(BufferKind::kHostGradient, head, writer.bytes().layers.back().host_gradient);
+  if (trains(settings, head)) writer.add_layer(BufferKind::kHostGradient, head, &LayerBytes::host_gradient);
 }
 
 void add_training_host(TableWriter& writer) {
-  writer.add_per_layer(BufferKind::kHostState, &LayerBytes::state);
+  writer.add_per_trained_layer(BufferKind::kHostState, &LayerBytes::state);
   add_host_gradients(writer);
-  writer.add_per_micro_batch(BufferKind::kEmbedGradientStaging, 0, writer.bytes().activation);
-  for (int layer = 0; layer < writer.layer_count(); ++layer) writer.add(BufferKind::kNorm, layer, kNormBytes);
+  if (writer.settings().trains_embedding) {
+    writer.add_per_micro_batch(BufferKind::kEmbedGradientStaging, 0, writer.bytes().activation);
+  }
+  for (int layer = 0; layer < writer.layer_count(); ++layer) {
+    if (trains(writer.settings(), layer)) writer.add(BufferKind::kNorm, layer, kNormBytes);
+  }
   writer.add(BufferKind::kDecision, 0, kDecisionBytes);
+}
+
+// Slots of the blocks and of the head, and beside each the staging of its cast gradient.
+void add_gradient_slots(TableWriter& writer) {
+  const StepSettings& settings = writer.settings();
+  const StepBytes& bytes = writer.bytes();
+  const bool trains_head = trains(settings, settings.block_count + 1);
+  const auto add_slots = [&](BufferKind block, BufferKind head, uint64_t LayerBytes::*size) {
+    for (int slot = 0; slot < gradient_slot_count(settings); ++slot) {
+      writer.add(block, slot, largest_block(bytes, size));
+    }
+    for (int slot = 0; trains_head && slot < head_slot_count(settings); ++slot) {
+      writer.add(head, slot, bytes.head_part.*size);
+    }
+  };
+  add_slots(BufferKind::kGradientSlot, BufferKind::kHeadGradientSlot, &LayerBytes::gradient_slot);
+  if (!settings.packs_gradients) return;
+  add_slots(BufferKind::kWireStaging, BufferKind::kHeadWireStaging, &LayerBytes::host_gradient);
 }
 
 void add_training_device(TableWriter& writer) {
   const StepSettings& settings = writer.settings();
   const StepBytes& bytes = writer.bytes();
   bool recomputes = false;
-  for (int block = 0; block < settings.block_count; ++block) {
+  for (int block = first_backward_block(settings); block < settings.block_count; ++block) {
     if (keeps(settings, block)) {
       writer.add_per_micro_batch(BufferKind::kSaved, block + 1, bytes.saved);
     } else {
@@ -90,18 +130,22 @@ void add_training_device(TableWriter& writer) {
     }
   }
   if (recomputes) writer.add(BufferKind::kRecomputed, 0, bytes.saved);
-  for (int parity = 0; parity < 2; ++parity) {
-    writer.add_per_micro_batch(BufferKind::kActivationGradient, parity, bytes.activation);
+  if (needs_input_gradient(settings, settings.block_count + 1)) {
+    for (int parity = 0; parity < 2; ++parity) {
+      writer.add_per_micro_batch(BufferKind::kActivationGradient, parity, bytes.activation);
+    }
   }
-  for (int slot = 0; slot < gradient_slot_count(settings); ++slot) {
-    writer.add(BufferKind::kGradientSlot, slot, largest_block(bytes, &LayerBytes::gradient_slot));
+  if (settings.head_parts > 1) {
+    writer.add_per_micro_batch(BufferKind::kHeadInputGradient, 0, bytes.head_input_gradient);
   }
-  writer.add(BufferKind::kHeadGradientSlot, 0, bytes.layers.back().gradient_slot);
-  if (!settings.packs_gradients) return;
-  for (int slot = 0; slot < gradient_slot_count(settings); ++slot) {
-    writer.add(BufferKind::kWireStaging, slot, largest_block(bytes, &LayerBytes::host_gradient));
-  }
-  writer.add(BufferKind::kHeadWireStaging, 0, bytes.layers.back().host_gradient);
+  add_gradient_slots(writer);
+}
+
+void add_activations(TableWriter& writer) {
+  const StepSettings& settings = writer.settings();
+  std::set<int> rows;
+  for (int row = 0; row <= settings.block_count; ++row) rows.insert(activation_row(settings, row));
+  for (const int row : rows) writer.add_per_micro_batch(BufferKind::kActivation, row, writer.bytes().activation);
 }
 
 void add_generation(TableWriter& writer) {
@@ -116,53 +160,86 @@ void add_generation(TableWriter& writer) {
 
 }  // namespace
 
+int embedding_layer(const StepSettings& settings) { return settings.tied_head ? settings.block_count + 1 : 0; }
+
+bool has_layer(const StepSettings& settings, int layer) { return layer > 0 || !settings.tied_head; }
+
+bool trains(const StepSettings& settings, int layer) {
+  if (settings.purpose != Purpose::kTrain || !has_layer(settings, layer)) return false;
+  return settings.trained_layers.empty() || settings.trained_layers[static_cast<size_t>(layer)] != 0;
+}
+
+int first_backward_block(const StepSettings& settings) {
+  if (settings.trains_embedding) return 0;
+  int block = 0;
+  while (block < settings.block_count && !trains(settings, block + 1)) ++block;
+  return block;
+}
+
+bool needs_input_gradient(const StepSettings& settings, int layer) {
+  return settings.trains_embedding || layer - 1 > first_backward_block(settings);
+}
+
+bool shares_gradient(const StepSettings& settings) { return settings.tied_head && settings.trains_embedding; }
+
+int head_slot_count(const StepSettings& settings) { return settings.head_parts > 1 ? 2 : 1; }
+int head_slot_of(const StepSettings& settings, int part) { return part < 0 ? 0 : part % head_slot_count(settings); }
+
 int weight_slot_count(const StepSettings& settings) {
   return std::min(settings.prefetch_depth, settings.block_count - 1) + 1;  // in this order nothing can overflow
 }
 
 int gradient_slot_count(const StepSettings& settings) {
-  return std::min(settings.gradient_slots, settings.block_count);
+  return std::min(settings.gradient_slots, trained_block_count(settings));
 }
 
 int weight_slot_of(const StepSettings& settings, int block) { return block % weight_slot_count(settings); }
 
 int gradient_slot_of(const StepSettings& settings, int block) {
-  return (settings.block_count - 1 - block) % gradient_slot_count(settings);
+  return backward_turn(settings, block) % gradient_slot_count(settings);
 }
 
 int host_gradient_index(const StepSettings& settings, int layer) {
   const bool is_block = layer >= 1 && layer <= settings.block_count;
   if (!is_block || settings.update == UpdateMode::kDeferred) return layer;
-  return (settings.block_count - layer) % host_gradient_ring(settings) + 1;
+  return backward_turn(settings, layer - 1) % host_gradient_ring(settings) + 1;
 }
 
 int activation_row(const StepSettings& settings, int row) {
-  return settings.purpose == Purpose::kTrain ? row : row % 2;
+  const bool is_kept = settings.purpose == Purpose::kTrain && row >= first_backward_block(settings);
+  return is_kept ? row : row % 2;
 }
 
 bool keeps(const StepSettings& settings, int block) {
-  return settings.activations[static_cast<size_t>(block)] == ActivationPolicy::kKeep;
+  return block >= first_backward_block(settings) &&
+         settings.activations[static_cast<size_t>(block)] == ActivationPolicy::kKeep;
 }
 
 BufferTable build_step_buffers(const StepSettings& settings, const StepBytes& bytes) {
   TableWriter writer(settings, bytes);
-  const bool trains = settings.purpose == Purpose::kTrain;
+  const bool is_training = settings.purpose == Purpose::kTrain;
   const bool generates = settings.purpose == Purpose::kGenerate;
 
-  writer.add_per_layer(BufferKind::kHostWire, &LayerBytes::wire);
+  for (int layer = 0; layer < writer.layer_count(); ++layer) {
+    if (has_layer(settings, layer)) writer.add_layer(BufferKind::kHostWire, layer, &LayerBytes::wire);
+  }
   writer.add_per_micro_batch(BufferKind::kEmbedStaging, 0, bytes.activation);
   if (!generates) writer.add(BufferKind::kHostLoss, 0, loss_bytes(settings));
-  if (trains) add_training_host(writer);
+  if (is_training) add_training_host(writer);
 
   for (int slot = 0; slot < weight_slot_count(settings); ++slot) {
     writer.add(BufferKind::kWeightSlot, slot, largest_block(bytes, &LayerBytes::wire));
   }
-  writer.add(BufferKind::kHeadSlot, 0, bytes.layers.back().wire);
-  const int rows = trains ? settings.block_count + 1 : 2;
-  for (int row = 0; row < rows; ++row) writer.add_per_micro_batch(BufferKind::kActivation, row, bytes.activation);
+  for (int slot = 0; slot < head_slot_count(settings); ++slot) {
+    writer.add(BufferKind::kHeadSlot, slot, bytes.head_part.wire);
+  }
+  add_activations(writer);
+  if (!generates && settings.head_parts > 1) {
+    writer.add_per_micro_batch(BufferKind::kHeadStatistics, 0, bytes.head_statistics);
+  }
   if (!generates) writer.add(BufferKind::kLoss, 0, loss_bytes(settings));
   writer.add(BufferKind::kWorkspace, 0, bytes.workspace);
-  if (trains) add_training_device(writer);
+  if (is_training) add_training_device(writer);
   if (generates) add_generation(writer);
   return writer.take();
 }

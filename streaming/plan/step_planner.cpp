@@ -10,6 +10,16 @@
 namespace penstock {
 namespace {
 
+void check_training(const StepSettings& settings) {
+  const auto layers = static_cast<size_t>(settings.block_count) + 2;
+  CHECK(settings.trained_layers.empty() || settings.trained_layers.size() == layers);
+  if (settings.trains_embedding) CHECK(trains(settings, embedding_layer(settings)));
+  if (!settings.tied_head) CHECK_EQ(settings.trains_embedding, trains(settings, 0));
+  bool any = false;
+  for (int layer = 0; layer <= settings.block_count + 1; ++layer) any |= trains(settings, layer);
+  CHECK(any);
+}
+
 const StepSettings& checked(const StepSettings& settings, const StepBytes& bytes) {
   CHECK_GE(settings.block_count, 1);
   CHECK_GE(settings.micro_batches, 1);
@@ -20,6 +30,8 @@ const StepSettings& checked(const StepSettings& settings, const StepBytes& bytes
     CHECK_EQ(settings.activations.size(), static_cast<size_t>(settings.block_count));
   }
   if (settings.purpose == Purpose::kGenerate) CHECK_EQ(settings.micro_batches, 1);
+  CHECK_GE(settings.head_parts, 1);
+  if (settings.purpose == Purpose::kTrain) check_training(settings);
   return settings;
 }
 

@@ -23,6 +23,11 @@ struct StepSettings {
   UpdateMode update = UpdateMode::kDeferred;
   bool packs_gradients = true;  // false: the wire gradient is fp32, Offload reads the gradient slot itself
   std::vector<ActivationPolicy> activations = {};  // one per block; training only
+  // Layers in need order with a trainable tensor: embedding, blocks, head. Empty: all. Training only.
+  std::vector<uint8_t> trained_layers = {};
+  bool trains_embedding = true;  // where the head is tied, its layer may train without the embedding
+  bool tied_head = false;        // the head owns the embedding: there is no layer 0
+  int head_parts = 1;            // above 1: the head is fetched and used in so many parts, twice in training
 };
 
 // Sizes of one layer in bytes, padding included.
@@ -34,13 +39,16 @@ struct LayerBytes {
 };
 
 struct StepBytes {
-  std::vector<LayerBytes> layers;  // embedding, blocks, head
-  uint64_t activation = 0;         // one micro-batch of one layer's input
-  uint64_t saved = 0;              // intermediates of one block for one micro-batch
-  uint64_t workspace = 0;          // compute lane's scratch
-  uint64_t kv_cache = 0;           // per block; generation only
-  uint64_t logits = 0;             // generation only
-  uint64_t tokens = 0;             // generation only: the next token id of every row
+  std::vector<LayerBytes> layers;    // embedding, blocks, head
+  LayerBytes head_part;              // the largest part of the head: what its slots hold; host_gradient: wire staging
+  uint64_t head_statistics = 0;      // one micro-batch; head in parts only
+  uint64_t head_input_gradient = 0;  // the same
+  uint64_t activation = 0;           // one micro-batch of one layer's input
+  uint64_t saved = 0;                // intermediates of one block for one micro-batch
+  uint64_t workspace = 0;            // compute lane's scratch
+  uint64_t kv_cache = 0;             // per block; generation only
+  uint64_t logits = 0;               // generation only
+  uint64_t tokens = 0;               // generation only: the next token id of every row
 };
 
 class StepPlanner {

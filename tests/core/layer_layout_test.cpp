@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 
 namespace penstock {
@@ -76,6 +78,32 @@ TEST(LayerLayout, HashTellsNamesShapesAndOrderApart) {
   changed = odd_tensors();
   changed.pop_back();
   EXPECT_NE(LayerLayout(changed).hash(), hash) << "count";
+
+  changed = odd_tensors();
+  changed.back().trainable = false;  // the last one stays where it is
+  EXPECT_NE(LayerLayout(changed).hash(), hash) << "what is trained";
+}
+
+TEST(LayerLayout, TrainableTensorsComeFirstAndEndTheStatePlanes) {
+  std::vector<TensorSpec> tensors = odd_tensors();
+  tensors.front().trainable = false;
+  const LayerLayout layout(tensors);
+  uint64_t trained_end = 0, frozen_begin = UINT64_MAX;
+  for (const TensorPlace& place : layout.tensors()) {
+    if (place.spec.trainable) trained_end = std::max(trained_end, place.offset + place.element_count);
+    if (!place.spec.trainable) frozen_begin = std::min(frozen_begin, place.offset);
+  }
+  EXPECT_EQ(layout.tensors().front().spec.name, tensors.front().name) << "the order of tensors() is the given one";
+  EXPECT_LE(trained_end, layout.trainable_elements());
+  EXPECT_EQ(frozen_begin, layout.trainable_elements());
+  EXPECT_EQ(layout.slab_elements(), LayerLayout(odd_tensors()).slab_elements());
+  EXPECT_EQ(LayerLayout(odd_tensors()).trainable_elements(), layout.slab_elements());
+}
+
+TEST(LayerLayout, WithoutTensorsItIsEmpty) {
+  const LayerLayout layout({});
+  EXPECT_EQ(layout.slab_elements(), 0u);
+  EXPECT_FALSE(layout.trains());
 }
 
 TEST(LayerLayout, HashIsStoredWithCheckpointsAndMayNotChange) {

@@ -61,7 +61,9 @@ TEST_F(DocumentFiles, ATextFileIsOneDocument) {
   const ReadDocument document = read_all(*store, 0);
   EXPECT_THAT(document.tokens, ElementsAre(kByteBos, 'h', 0xc3, 0xa9, '\n', kByteEos));
   EXPECT_THAT(document.targets, ElementsAre('h', 0xc3, 0xa9, '\n', kByteEos, kNone));
-  EXPECT_EQ(store->target_bytes(document.targets), 4);  // EOS and none are no bytes
+  EXPECT_EQ(store->target_bytes(0, 0, 6), 4);  // EOS and none are no bytes
+  EXPECT_EQ(store->target_bytes(0, 1, 2), 2);
+  EXPECT_EQ(store->target_bytes(0, 3, 3), 1);
 }
 
 TEST_F(DocumentFiles, AnyRangeOfADocumentReadsAsTheWholeDoes) {
@@ -128,7 +130,7 @@ TEST_F(DocumentFiles, LabelsAreShifted) {
   EXPECT_THAT(read_all(*store, 1).targets, ElementsAre(kNone, 9, 0, kNone));
   EXPECT_THAT(read_all(*store, 2).targets, ElementsAre(6, kNone));
   EXPECT_THAT(read_all(*store, 3).targets, ElementsAre(kNone));
-  EXPECT_EQ(store->target_bytes(read_all(*store, 0).targets), 0);
+  EXPECT_EQ(store->target_bytes(0, 0, 4), 0);
 }
 
 TEST_F(DocumentFiles, JsonlRefusals) {

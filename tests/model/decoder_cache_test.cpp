@@ -6,8 +6,9 @@ namespace {
 
 constexpr uint64_t kSeed = 20240613;
 
-void expect_cache_changes_nothing(DType compute, double tolerance) {
-  const DecoderCase c = {"generate", 36, 52, 61, 6, 2, 6, 3, 9, {}};
+void expect_cache_changes_nothing(DType compute, double tolerance, const SwitchCase& switches = {"plain", nullptr}) {
+  SCOPED_TRACE(testing::Message() << switches.name << " seed " << kSeed);
+  const DecoderCase c = {"generate", 36, 52, 61, 6, 2, 6, 3, 9, {}, switches.set};
   const std::vector<int32_t> prompts = {5, 9, 1};  // right-padded to 9
   constexpr int64_t kNew = 4, kCapacity = 16;
   DecoderRun run(c, DType::kBFloat16, compute);
@@ -31,7 +32,7 @@ void expect_cache_changes_nothing(DType compute, double tolerance) {
   GuardedBytes padded = planned(tokens.narrow(1, 0, c.length), compute);
   const TestBatch batch(c, kSeed);
   run.observed([&](std::span<std::byte> workspace) {
-    run.decoder.prefill(weights.slab.span(), padded.span(), run.output.span(),
+    run.decoder.prefill(0, weights.slab.span(), padded.span(), run.output.span(),
                         {cache_bytes.span(), c.rows, kCapacity, lengths}, workspace, batch.view());
   });
   const at::Tensor prefilled = values_of(run.output, compute, {c.rows, c.length, c.hidden});
@@ -48,7 +49,7 @@ void expect_cache_changes_nothing(DType compute, double tolerance) {
     GuardedBytes input = planned(at::stack(next), compute);
     const std::vector<int32_t> starts = {0, 1, 2, 3};
     run.observed([&](std::span<std::byte> workspace) {
-      run.decoder.decode(weights.slab.span(), input.span(), run.output.span(),
+      run.decoder.decode(0, weights.slab.span(), input.span(), run.output.span(),
                          {cache_bytes.span(), c.rows, kCapacity, lengths}, workspace, {c.rows, 1, lengths, {}, starts});
     });
     const at::Tensor decoded = values_of(run.output, compute, {c.rows * c.length, c.hidden});
@@ -63,6 +64,13 @@ void expect_cache_changes_nothing(DType compute, double tolerance) {
 TEST(DecoderCache, Float32EqualsNoCache) { expect_cache_changes_nothing(DType::kFloat32, 1e-5); }
 TEST(DecoderCache, BFloat16EqualsNoCacheWithinItsRounding) { expect_cache_changes_nothing(DType::kBFloat16, 2e-2); }
 
+TEST(DecoderCache, EverySwitchEqualsNoCache) {
+  for (const SwitchCase& switches : switch_cases()) {
+    expect_cache_changes_nothing(DType::kFloat32, 1e-5, switches);
+    expect_cache_changes_nothing(DType::kBFloat16, 2e-2, switches);
+  }
+}
+
 TEST(DecoderCache, LogitsAreThoseOfTheAskedPositions) {
   const DecoderCase& c = odd_cases()[1];
   for (const DType compute : {DType::kFloat32, DType::kBFloat16}) {
@@ -73,7 +81,7 @@ TEST(DecoderCache, LogitsAreThoseOfTheAskedPositions) {
     const std::vector<int32_t> last = {20, 0, 7};
     const TestBatch batch(c, kSeed);
     run.observed([&](std::span<std::byte> workspace) {
-      run.decoder.logits(weights.slab.span(), input.span(), last, logits.as<float>(), workspace, batch.view());
+      run.decoder.logits(0, weights.slab.span(), input.span(), last, logits.as<float>(), workspace, batch.view());
     });
     const at::Tensor x = values_of(input, compute, {c.rows, c.length, c.hidden});
     const at::Tensor rows = at::stack({x[0][20], x[1][0], x[2][7]});
@@ -91,7 +99,7 @@ TEST(DecoderCacheDeathTest, AFullCacheIsABug) {
   GuardedBytes cache_bytes(Decoder::kv_cache_bytes(run.config, DType::kFloat32, 1, 4));
   const std::vector<int32_t> lengths = {4}, starts = {0, 1};
   EXPECT_DEATH(run.observed([&](std::span<std::byte> workspace) {
-    run.decoder.decode(weights.slab.span(), input.span(), run.output.span(), {cache_bytes.span(), 1, 4, lengths},
+    run.decoder.decode(0, weights.slab.span(), input.span(), run.output.span(), {cache_bytes.span(), 1, 4, lengths},
                        workspace, {1, 1, lengths, {}, starts});
   }),
                "capacity");

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <ostream>
+#include <string>
 #include <vector>
 
 #include "core/random.h"
@@ -13,9 +14,10 @@
 namespace penstock {
 
 struct DecoderCase {
-  const char* name;
+  std::string name;
   int64_t hidden, inner, vocab, heads, kv_heads, head_dim, rows, length;
   std::vector<int32_t> cuts;  // inner segment borders beside the rows' own
+  void (*set_switches)(ModelConfig& config) = nullptr;
 };
 
 // Odd on purpose: three query heads a key head, extents that no vector or tile divides, packed rows, one token.
@@ -26,6 +28,73 @@ inline const std::vector<DecoderCase>& odd_cases() {
       {"adjacent", 128, 256, 130, 8, 4, 16, 2, 40, {11, 40, 44}},
       {"one_token", 20, 28, 11, 2, 2, 6, 1, 1, {}},
       {"long_row", 24, 40, 19, 2, 1, 16, 1, 300, {}},
+  };
+  return cases;
+}
+
+// Each switch by itself, then with others: a name for each, and what it sets.
+struct SwitchCase {
+  const char* name;
+  void (*set)(ModelConfig& config);
+};
+inline const std::vector<SwitchCase>& switch_cases() {
+  static const std::vector<SwitchCase> cases = {
+      {"qkv_bias", [](ModelConfig& c) { c.qkv_bias = true; }},
+      {"output_bias", [](ModelConfig& c) { c.output_bias = true; }},
+      {"mlp_bias", [](ModelConfig& c) { c.mlp_bias = true; }},
+      {"all_biases", [](ModelConfig& c) { c.qkv_bias = c.output_bias = c.mlp_bias = true; }},
+      {"qk_norm", [](ModelConfig& c) { c.qk_norm = true; }},
+      {"no_rope", [](ModelConfig& c) { c.rotary_blocks = {0}; }},
+      {"window", [](ModelConfig& c) { c.windows = {7}; }},
+      {"window_of_two", [](ModelConfig& c) { c.windows = {2}; }},
+      {"linear", [](ModelConfig& c) { c.rope_scaling = {.type = RopeType::kLinear, .factor = 3.5}; }},
+      {"dynamic", [](ModelConfig& c) { c.rope_scaling = {.type = RopeType::kDynamic, .factor = 4.3}; }},
+      {"llama3",
+       [](ModelConfig& c) {
+         c.rope_scaling = {.type = RopeType::kLlama3,
+                           .factor = 8,
+                           .original_max_position_embeddings = 32,
+                           .low_freq_factor = 1,
+                           .high_freq_factor = 4};
+         c.rope_theta = 50;
+       }},
+      {"yarn",
+       [](ModelConfig& c) {
+         c.rope_scaling = {
+             .type = RopeType::kYarn, .factor = 4, .original_max_position_embeddings = 64, .attention_factor = 1.2};
+         c.rope_theta = 500;
+       }},
+      {"yarn_untruncated",
+       [](ModelConfig& c) {
+         c.rope_scaling = {.type = RopeType::kYarn,
+                           .factor = 6,
+                           .original_max_position_embeddings = 100,
+                           .beta_fast = 9,
+                           .beta_slow = 2,
+                           .truncate = false,
+                           .attention_factor = 0.8};
+         c.rope_theta = 90;
+       }},
+      {"qwen2_like",
+       [](ModelConfig& c) {
+         c.qkv_bias = true;
+         c.windows = {5};
+         c.rms_norm_eps = 1e-3;
+       }},
+      {"qwen3_like",
+       [](ModelConfig& c) {
+         c.qk_norm = c.qkv_bias = c.output_bias = true;
+         c.windows = {9};
+         c.rope_scaling = {
+             .type = RopeType::kYarn, .factor = 2, .original_max_position_embeddings = 40, .attention_factor = 1.07};
+       }},
+      {"everything",
+       [](ModelConfig& c) {
+         c.qk_norm = c.qkv_bias = c.output_bias = c.mlp_bias = true;
+         c.windows = {3};
+         c.rotary_blocks = {0};
+         c.rms_norm_eps = 1e-2;
+       }},
   };
   return cases;
 }
@@ -42,6 +111,7 @@ inline ModelConfig config_of(const DecoderCase& c) {
   config.num_key_value_heads = c.kv_heads;
   config.head_dim = c.head_dim;
   config.rms_norm_eps = 1e-5;
+  if (c.set_switches != nullptr) c.set_switches(config);
   return config;
 }
 

@@ -29,7 +29,7 @@ void expect_like_autograd(const DecoderCase& c, DType wire, DType compute, int64
   run.loss(weights, input, gradient.as<float>(), /*accumulate=*/true, kScale, batch);
   weights.expect_gradients(gradient.as<float>(), tolerance, /*factor=*/2.0);
 
-  EXPECT_EQ(run.loss(weights, input, {}, false, kScale, batch), loss) << "evaluation";
+  EXPECT_EQ(run.evaluate(weights, input, batch), loss) << "evaluation";
 }
 
 TEST_P(DecoderHead, MatchesAutogradForAnyChunk) {
@@ -73,7 +73,7 @@ TEST(DecoderHeadMasks, ExtremeLogitsStayFinite) {
 }
 
 INSTANTIATE_TEST_SUITE_P(OddShapes, DecoderHead, testing::ValuesIn(odd_cases()),
-                         [](const auto& test) { return std::string(test.param.name); });
+                         [](const auto& test) { return test.param.name; });
 
 }  // namespace
 }  // namespace penstock

@@ -26,8 +26,8 @@ struct LayerWeights {
     std::memset(slab.span().data(), 0, slab.span().size());
     uint64_t stream = 100;
     for (const TensorPlace& place : layout.tensors()) {
-      const bool is_norm = place.spec.shape.size() == 1;
-      const double scale = is_norm ? 0.2 : 1.0 / std::sqrt(static_cast<double>(place.spec.shape.back()));
+      const bool is_vector = place.spec.shape.size() == 1, is_norm = place.spec.name.ends_with("norm.weight");
+      const double scale = is_vector ? 0.2 : 1.0 / std::sqrt(static_cast<double>(place.spec.shape.back()));
       at::Tensor values = random_tensor(seed, ++stream, place.spec.shape, scale);
       if (is_norm) values = values + 1;
       const at::Tensor rounded = values.to(at_type(wire));
@@ -35,13 +35,15 @@ struct LayerWeights {
       leaves[short_name(place)] = rounded.to(at::kDouble).requires_grad_();
     }
   }
+  // "q_proj" for the weight, "q_proj.bias" for the bias.
   static std::string short_name(const TensorPlace& place) {
     const std::string name = place.spec.name.substr(0, place.spec.name.rfind('.'));
-    return name.substr(name.rfind('.') + 1);
+    return name.substr(name.rfind('.') + 1) + (place.spec.name.ends_with(".bias") ? ".bias" : "");
   }
-  // Checks a gradient slab tensor by tensor.
+  // Checks a gradient slab tensor by tensor, as far as it is trained.
   void expect_gradients(std::span<const float> gradient, double tolerance, double factor = 1.0) const {
     for (const TensorPlace& place : layout.tensors()) {
+      if (!place.spec.trainable) continue;
       const at::Tensor actual =
           at::from_blob(const_cast<float*>(gradient.data()) + place.offset, place.spec.shape, at::kFloat)
               .to(at::kDouble);
@@ -74,11 +76,12 @@ class DecoderRun {
  public:
   static constexpr int kComputeThreads = 2;
 
-  DecoderRun(const DecoderCase& c, DType wire, DType compute, int64_t loss_chunk_tokens = 1024)
+  DecoderRun(const DecoderCase& c, DType wire, DType compute, int64_t loss_chunk_tokens = 1024,
+             const TrainablePatterns& trainable = {}, int head_parts = 1)
       : config(config_of(c)),
-        settings{wire, compute, c.rows, c.length, loss_chunk_tokens, kComputeThreads},
+        settings{wire, compute, c.rows, c.length, loss_chunk_tokens, kComputeThreads, trainable, head_parts},
         decoder(config, settings),
-        layouts(layer_layouts(config)),
+        layouts(layer_layouts(config, trainable)),
         bytes(decoder.bytes()),
         output(bytes.activation),
         saved(bytes.saved),
@@ -101,25 +104,29 @@ class DecoderRun {
   }
   void forward(LayerWeights& weights, GuardedBytes& input, const TestBatch& batch, bool keep = true) {
     observed([&](std::span<std::byte> workspace) {
-      decoder.forward(weights.slab.span(), input.span(), output.span(), keep ? saved.span() : std::span<std::byte>{},
+      decoder.forward(0, weights.slab.span(), input.span(), output.span(), keep ? saved.span() : std::span<std::byte>{},
                       workspace, batch.view());
     });
   }
   void backward(LayerWeights& weights, GuardedBytes& input, GuardedBytes& d_output, std::span<float> gradient,
-                bool accumulate, const TestBatch& batch) {
+                bool accumulate, const TestBatch& batch, bool wants_input = true) {
     observed([&](std::span<std::byte> workspace) {
-      decoder.backward(weights.slab.span(), input.span(), saved.span(), d_output.span(), d_input.span(), gradient,
-                       accumulate, workspace, batch.view());
+      decoder.backward(0, weights.slab.span(), input.span(), saved.span(), d_output.span(),
+                       wants_input ? d_input.span() : std::span<std::byte>{}, gradient, accumulate, workspace,
+                       batch.view());
     });
   }
   double loss(LayerWeights& weights, GuardedBytes& input, std::span<float> gradient, bool accumulate, double scale,
-              const TestBatch& batch) {
+              const TestBatch& batch, bool wants_input = true) {
     double sum = -1;
     observed([&](std::span<std::byte> workspace) {
-      decoder.loss(weights.slab.span(), input.span(), d_input.span(), gradient, accumulate, scale, &sum, workspace,
-                   batch.view());
+      decoder.loss(weights.slab.span(), input.span(), wants_input ? d_input.span() : std::span<std::byte>{}, gradient,
+                   accumulate, scale, &sum, workspace, batch.view());
     });
     return sum;
+  }
+  double evaluate(LayerWeights& weights, GuardedBytes& input, const TestBatch& batch) {
+    return loss(weights, input, {}, /*accumulate=*/false, /*scale=*/1.0, batch, /*wants_input=*/false);
   }
 
   ModelConfig config;

@@ -15,12 +15,15 @@
 
 #include "core/random.h"
 #include "model/batch_view.h"
+#include "model/bias.h"
 #include "model/cross_entropy.h"
 #include "model/decoder.h"
 #include "model/element_casts.h"
+#include "model/head_norm.h"
 #include "model/parallel_rows.h"
 #include "model/rms_norm.h"
 #include "model/rope.h"
+#include "model/rope_frequencies.h"
 #include "model/row_lanes.h"
 #include "model/swiglu.h"
 
@@ -115,6 +118,23 @@ std::vector<float> run_kernels(int64_t rows, int64_t width, int threads) {
   keep(d_x);
   keep(weight_gradient);
 
+  const HeadNormShape heads{rows, width, 1, 1, width / 3};
+  std::vector<float> values = x, d_values = d, raw(static_cast<size_t>(rows * heads.width()));
+  std::vector<float> head_rstd(static_cast<size_t>(rows * 2)), query_gradient(width), key_gradient(width);
+  std::vector<float> head_partials(static_cast<size_t>(head_norm_partials(rows, heads.head_dim)));
+  const float* key_weight = w.data() + heads.head_dim;
+  head_norm(DType::kFloat32, {heads, 1e-5f, w.data(), key_weight, values.data(), raw.data(), head_rstd.data()});
+  keep(values);
+  head_norm_backward(DType::kFloat32, {heads, w.data(), key_weight, raw.data(), head_rstd.data(), d_values.data(),
+                                       head_partials.data(), query_gradient.data(), key_gradient.data(), false});
+  keep(d_values);
+  keep(query_gradient);
+  keep(key_gradient);
+
+  std::vector<float> sums(static_cast<size_t>(width));
+  add_column_sums(DType::kFloat32, {d.data(), rows, width, 0, width, sums.data(), false});
+  keep(sums);
+
   const int64_t half = width / 2;
   std::vector<float> activated(static_cast<size_t>(rows * half)), d_gate_up(static_cast<size_t>(rows * 2 * half));
   swiglu(DType::kFloat32, rows, half, x.data(), activated.data());
@@ -133,8 +153,10 @@ std::vector<float> run_kernels(int64_t rows, int64_t width, int threads) {
 
   std::vector<int32_t> positions(static_cast<size_t>(rows));
   for (size_t row = 0; row < positions.size(); ++row) positions[row] = static_cast<int32_t>(row);
-  const std::vector<float> frequencies = rope_inverse_frequencies(10000.0, half / 2 * 2);
-  std::vector<float> cosines(positions.size() * frequencies.size()), sines(cosines.size()), rotated = x;
+  ModelConfig config;
+  config.head_dim = half / 2 * 2;
+  const RopeFrequencies frequencies = rope_frequencies(config);
+  std::vector<float> cosines(positions.size() * frequencies.inverse.size()), sines(cosines.size()), rotated = x;
   rope_angles(positions, frequencies, {cosines.data(), sines.data()});
   rope(DType::kFloat32, {rows, width, 2, half / 2 * 2, rotated.data(), {cosines.data(), sines.data()}, false});
   keep(rotated);
@@ -150,6 +172,31 @@ TEST(RowKernels, ThreadsDoNotChangeABit) {
     ASSERT_EQ(one.size(), two.size());
     EXPECT_EQ(std::memcmp(one.data(), two.data(), one.size() * sizeof(float)), 0) << "width " << width;
     EXPECT_EQ(std::memcmp(one.data(), three.data(), one.size() * sizeof(float)), 0) << "width " << width;
+  }
+}
+
+// Any columns of a matrix, of either type, against sums in double; also added to what was there.
+TEST(ColumnSums, SumTheAskedColumns) {
+  set_compute_threads(2);
+  constexpr int64_t kRows = 1000, kWidth = 700, kFirst = 3;
+  const std::vector<float> values = random_floats(kRows * kWidth, 6);
+  std::vector<bf16_bits> narrow(values.size());
+  cast_elements(DType::kFloat32, values.data(), DType::kBFloat16, narrow.data(), kRows * kWidth);
+  for (const int64_t columns : {1, 17, 256, 600}) {
+    std::vector<float> sums(static_cast<size_t>(columns) + 1, 5.0f), narrow_sums(sums.size(), 5.0f);
+    add_column_sums(DType::kFloat32, {values.data(), kRows, kWidth, kFirst, columns, sums.data(), false});
+    add_column_sums(DType::kBFloat16, {narrow.data(), kRows, kWidth, kFirst, columns, narrow_sums.data(), true});
+    for (int64_t i = 0; i < columns; ++i) {
+      double sum = 0, narrow_sum = 5;
+      for (int64_t row = 0; row < kRows; ++row) {
+        sum += values[static_cast<size_t>(row * kWidth + kFirst + i)];
+        narrow_sum += float_from_bf16(narrow[static_cast<size_t>(row * kWidth + kFirst + i)]);
+      }
+      ASSERT_NEAR(sums[static_cast<size_t>(i)], sum, 1e-4) << "column " << i << " of " << columns;
+      ASSERT_NEAR(narrow_sums[static_cast<size_t>(i)], narrow_sum, 1e-4) << "column " << i << " of " << columns;
+    }
+    EXPECT_EQ(sums.back(), 5.0f);
+    EXPECT_EQ(narrow_sums.back(), 5.0f);
   }
 }
 

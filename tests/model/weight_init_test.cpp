@@ -36,14 +36,16 @@ bool bit_equal(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-TEST(WeightInit, NormsAreOneAndWeightsHaveTheMomentsOfTheNormal) {
-  const ModelConfig config = wide_config();
+TEST(WeightInit, NormsAreOneBiasesZeroAndWeightsHaveTheMomentsOfTheNormal) {
+  ModelConfig config = wide_config();
+  config.qkv_bias = config.output_bias = config.mlp_bias = config.qk_norm = true;
   uint64_t index = 0;
   for (const LayerLayout& layout : layer_layouts(config)) {
     for (const TensorPlace& place : layout.tensors()) {
       const std::vector<float> values = init(place, config, kSeed, index++);
       if (place.spec.shape.size() == 1) {
-        EXPECT_EQ(values, std::vector<float>(values.size(), 1.0f)) << place.spec.name;
+        const float expected = place.spec.name.ends_with(".bias") ? 0.0f : 1.0f;
+        EXPECT_EQ(values, std::vector<float>(values.size(), expected)) << place.spec.name;
         continue;
       }
       double sum = 0, squares = 0, fourth = 0;
@@ -110,6 +112,9 @@ TEST(WeightInit, PaddingRowOfTheEmbeddingIsZeroInEverySplit) {
   }
   EXPECT_TRUE(bit_equal(padded, pieces));
   EXPECT_NE(init(layouts.back().tensors().back(), config, kSeed, 0)[7 * 240], 0.0f);  // lm_head keeps its row
+  config.tie_word_embeddings = true;                                                  // then it is the embedding
+  const std::vector<LayerLayout> tied = layer_layouts(config);
+  EXPECT_TRUE(bit_equal(padded, init(tied.back().tensors().back(), config, kSeed, 0)));
 }
 
 }  // namespace

@@ -2,37 +2,10 @@
 
 import pytest
 import torch
-from penstock_runner import penstock_json
-from safetensors.torch import load_file
-from tiny_models import CASES, loss_and_gradients, make_documents, make_model, round_half_up, write_case
+from gradient_parity import compare, compare_gradients, run
+from tiny_models import CASES, loss_and_gradients, make_documents, make_model, round_half_up
 
 CASE_IDS = [case.name for case in CASES]
-
-
-def run(case, folder, model, **keys):
-    config = write_case(case, folder, model, make_documents(case), **keys)
-    ours = penstock_json("gradients", config, "--out", folder / "gradients.safetensors", cwd=folder)
-    return ours, load_file(folder / "gradients.safetensors")
-
-
-def compare_gradients(result, expected, tolerance):
-    _, found = result
-    _, gradients, _ = expected
-    assert set(found) == set(gradients)
-    for name, expected in gradients.items():
-        assert found[name].dtype == torch.float32
-        error = (found[name].double() - expected.double()).norm().item()
-        norm = expected.double().norm().item()
-        assert error <= tolerance * norm, f"{name}: {error / norm:.2e} of its norm"
-
-
-def compare(case, folder, model, reference, tolerance, **keys):
-    result = run(case, folder, model, **keys)
-    expected = loss_and_gradients(reference, make_documents(case))
-    loss, _, trained = expected
-    assert result[0]["trained_tokens"] == trained
-    assert result[0]["loss"] == pytest.approx(loss, rel=tolerance)
-    compare_gradients(result, expected, tolerance)
 
 
 @pytest.mark.parametrize("case", CASES, ids=CASE_IDS)

@@ -2,11 +2,11 @@
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 UNTRAINED = -100
 
@@ -28,6 +28,8 @@ class Case:
     micro_batches: int
     document_length: int  # packed rows: all alike, so that any shuffled order packs into the same number of rows
     packing: bool = True
+    model_type: str = "llama"
+    fields: dict = field(default_factory=dict)  # of the family's config, beside the shape
 
 
 CASES = [
@@ -39,19 +41,22 @@ CASES = [
 ]
 
 
-def make_model(case: Case, seed: int = 0) -> LlamaForCausalLM:
+def make_model(case: Case, seed: int = 0) -> PreTrainedModel:
+    """Norms and biases are random too: at their initial 1 and 0 many mistakes do not show."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=case.vocab, hidden_size=case.hidden, intermediate_size=case.ffn, num_hidden_layers=case.layers,
-        num_attention_heads=case.heads, num_key_value_heads=case.kv_heads, head_dim=case.head_dim,
-        max_position_embeddings=64, rope_theta=5000.0, tie_word_embeddings=False, bos_token_id=None,
-        eos_token_id=None, pad_token_id=None, initializer_range=0.2, attn_implementation="eager",
-    )
-    model = LlamaForCausalLM(config)
+    config = AutoConfig.for_model(case.model_type, **{
+        "vocab_size": case.vocab, "hidden_size": case.hidden, "intermediate_size": case.ffn,
+        "num_hidden_layers": case.layers, "num_attention_heads": case.heads, "num_key_value_heads": case.kv_heads,
+        "head_dim": case.head_dim, "max_position_embeddings": 64, "rope_theta": 5000.0, "tie_word_embeddings": False,
+        "bos_token_id": None, "eos_token_id": None, "pad_token_id": None, "initializer_range": 0.2, **case.fields,
+    })
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name:
                 parameter.uniform_(0.5, 1.5)
+            elif name.endswith(".bias"):
+                parameter.normal_(0, 0.3)
     return model
 
 

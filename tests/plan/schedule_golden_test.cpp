@@ -33,7 +33,18 @@ std::vector<GoldenCase> golden_cases() {
   fp32_wire.packs_gradients = false;
   StepSettings deep = training(5, 3, 1);
   deep.gradient_slots = 3;
+  StepSettings tied = base;
+  tied.tied_head = true;
+  StepSettings parts = tied;
+  parts.head_parts = 3;
+  StepSettings decode_parts = with_purpose(Purpose::kGenerate, 2);
+  decode_parts.head_parts = 3;
   return {
+      {"train-tied", tied, StepVariant::kTrainPending},
+      {"train-head-parts", parts, StepVariant::kTrainPending},
+      {"train-frozen", with_trained(training(5, 1, 2), 0b0101000), StepVariant::kTrainPending},
+      {"train-head-only", with_trained(base, 0b10000), StepVariant::kTrainPending},
+      {"decode-head-parts", decode_parts, StepVariant::kDecode},
       {"train", base, StepVariant::kTrain},
       {"train-pending", base, StepVariant::kTrainPending},
       {"drain", base, StepVariant::kDrain},

@@ -146,6 +146,19 @@ TEST(ScheduleRace, DeletingAnyEdgeOfAnyForwardOnlyScheduleIsReported) {
   EXPECT_GT(edges, 1'000u);
 }
 
+TEST(ScheduleRace, DeletingAnyEdgeOfTiedFrozenOrSplitSchedulesIsReported) {
+  size_t edges = 0;
+  for (const StepSettings& settings : model_grid()) {
+    const StepPlanner plan = planner(settings);
+    for (const StepVariant variant : variants_of(settings)) {
+      SCOPED_TRACE(describe(settings) + " " + std::string(step_variant_name(variant)));
+      edges += expect_every_edge_needed(plan.plan(variant));
+      if (HasFailure()) return;
+    }
+  }
+  EXPECT_GT(edges, 50'000u);
+}
+
 // A step whose closing op waits for nothing lets the next one begin under its work.
 TEST(ScheduleRace, JoinRaceIsReportedWhenTheClosingOpWaitsForNothing) {
   const StepPlanner plan = planner(training(3, 1, 2));

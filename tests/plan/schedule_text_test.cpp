@@ -19,6 +19,13 @@ TEST(ScheduleText, DumpAndParseAreInverse) {
       ASSERT_TRUE(parse_schedule(dump_schedule(schedule)) == schedule) << describe(settings);
     }
   }
+  for (const StepSettings& settings : model_grid()) {
+    const StepPlanner plan = planner(settings);
+    for (const StepVariant variant : variants_of(settings)) {
+      const Schedule schedule = plan.plan(variant);
+      ASSERT_TRUE(parse_schedule(dump_schedule(schedule)) == schedule) << describe(settings);
+    }
+  }
   for (const StepSettings& settings : forward_only_grid()) {
     const StepPlanner plan = planner(settings);
     for (const StepVariant variant : variants_of(settings)) {

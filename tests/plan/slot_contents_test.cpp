@@ -137,8 +137,8 @@ TEST_F(SlotContents, AnUpdateHappensOnce) {
 
 TEST_F(SlotContents, AMissingUpdateIsSeenEvenAtTheEnd) {
   EXPECT_SAYS((Steps{train_, without(drain_, "Update(2)")}),
-              "step 1 (drain): leaves layers at different versions: embedding 1, layer 2 0");
-  EXPECT_SAYS((Steps{train_, without(drain_, "Update(E)")}), "leaves the embedding at version 0, not 1");
+              "step 1 (drain): leaves layers at different versions: E 1, 2 0");
+  EXPECT_SAYS((Steps{train_, without(drain_, "Update(E)")}), "leaves E at version 0, not 1");
   EXPECT_SAYS((Steps{train_, without(pending_, "Update(2)")}), "Fetch(2)");
 }
 
@@ -185,7 +185,7 @@ TEST_F(SlotContents, EagerUpdatesAllOrNothing) {
   settings.update = UpdateMode::kEager;
   const Schedule eager = planner(settings).plan(StepVariant::kTrain);
   ASSERT_EQ(first_finding({eager, eager}), "");
-  EXPECT_SAYS((Steps{without(eager, "Update(2)")}), "leaves layers at different versions: embedding 1, layer 2 0");
+  EXPECT_SAYS((Steps{without(eager, "Update(2)")}), "leaves layers at different versions: E 1, 2 0");
   const OpIndex norm = find_op(eager, "Norm(2)");
   EXPECT_SAYS((Steps{without_op(eager, norm)}), "Decide");
 }

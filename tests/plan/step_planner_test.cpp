@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 #include "schedule_edits.h"
@@ -39,6 +40,7 @@ std::vector<std::pair<StepVariant, StepVariant>> possible_joins(const StepSettin
 std::vector<StepSettings> whole_grid() {
   std::vector<StepSettings> grid = training_grid();
   for (const StepSettings& settings : forward_only_grid()) grid.push_back(settings);
+  for (const StepSettings& settings : model_grid()) grid.push_back(settings);
   return grid;
 }
 
@@ -106,6 +108,60 @@ TEST(StepPlanner, EagerUpdatesFollowTheirNormsInTheSameStep) {
   EXPECT_EQ(lane_labels(planner(settings).plan(StepVariant::kTrain), LaneKind::kHost),
             (Labels{"Embed(m0)", "Norm(H)", "Update(H)", "Norm(2)", "Update(2)", "Norm(1)", "Update(1)", "Norm(0)",
                     "Update(0)", "ScatterEmbed", "Norm(E)", "Update(E)", "Decide"}));
+}
+
+// A frozen layer streams and nothing else: no state, gradient, offload, norm or update; backward ends above it.
+TEST(StepPlanner, FrozenLayersHaveNoOpButFetchForwardAndBackward) {
+  for (const StepSettings& settings : model_grid()) {
+    if (settings.purpose != Purpose::kTrain) continue;
+    SCOPED_TRACE(describe(settings));
+    const Schedule schedule = planner(settings).plan(
+        settings.update == UpdateMode::kEager ? StepVariant::kTrain : StepVariant::kTrainPending);
+    const int head = settings.block_count + 1;
+    int lowest = head;  // layer whose input gradient nobody needs
+    for (int layer = head; layer >= 1; --layer) lowest = settings.trained_layers[size_t(layer)] ? layer : lowest;
+    if (settings.trains_embedding) lowest = 0;
+    for (const Op& op : schedule.ops()) {
+      const std::string label = op_label(op, settings.block_count);
+      const bool frozen = op.layer >= 0 && settings.trained_layers[static_cast<size_t>(op.layer)] == 0;
+      const bool moves_state = op.kind == OpKind::kUpdate || op.kind == OpKind::kNorm || op.kind == OpKind::kPack ||
+                               op.kind == OpKind::kOffload;
+      EXPECT_FALSE(frozen && moves_state) << label;
+      EXPECT_FALSE(op.kind == OpKind::kBackward && op.layer < lowest) << label;
+      const bool of_embedding = op.kind == OpKind::kScatterEmbed || op.kind == OpKind::kOffloadEmbed;
+      EXPECT_FALSE(of_embedding && !settings.trains_embedding) << label;
+    }
+    for (const Buffer& buffer : schedule.buffers().all()) {
+      if (buffer.kind != BufferKind::kHostState && buffer.kind != BufferKind::kNorm) continue;
+      EXPECT_TRUE(settings.trained_layers[static_cast<size_t>(buffer.index)]) << buffer_label(buffer, head - 1);
+    }
+  }
+}
+
+// A tied head crosses the link once for both of its uses, and its one gradient takes the embedding's rows last.
+TEST(StepPlanner, ATiedHeadIsUpdatedFirstAndTakesTheEmbeddingsRows) {
+  StepSettings settings = training(2, 1, 1);
+  settings.tied_head = true;
+  const Schedule schedule = planner(settings).plan(StepVariant::kTrainPending);
+  EXPECT_EQ(lane_labels(schedule, LaneKind::kHost),
+            (Labels{"Update(H)", "Embed(m0)", "Update(0)", "Update(1)", "Norm(1)", "Norm(0)", "ScatterEmbed", "Norm(H)",
+                    "Decide"}));
+  EXPECT_FALSE(schedule.buffers().contains(BufferKind::kHostWire, 0));
+  const Op& scatter = schedule.ops()[find_op(schedule, "ScatterEmbed")];
+  const Access shared{schedule.buffers().find(BufferKind::kHostGradient, 3), Mode::kRead};
+  EXPECT_NE(std::find(scatter.accesses.begin(), scatter.accesses.end(), shared), scatter.accesses.end());
+}
+
+// K parts of the head are fetched twice less the two that are still there at the turn-around.
+TEST(StepPlanner, PartsOfTheHeadAreFetchedForBothPasses) {
+  StepSettings settings = training(2, 1, 2);
+  for (const int parts : {2, 3, 7}) {
+    settings.head_parts = parts;
+    const Schedule schedule = planner(settings).plan(StepVariant::kTrain);
+    size_t fetches = 0;
+    for (const Op& op : schedule.ops()) fetches += op.kind == OpKind::kFetch && op.layer == 3 ? 1 : 0;
+    EXPECT_EQ(fetches, static_cast<size_t>(2 * parts - 2));
+  }
 }
 
 // Weights cross the link twice a step less the blocks still in their slots at the turn-around, whatever M is.

@@ -10,7 +10,7 @@
 namespace penstock {
 
 // A tiny model's sizes: every kind of buffer has a size of its own, so that mixed-up sizes show.
-inline StepBytes small_bytes(int block_count, Purpose purpose = Purpose::kTrain) {
+inline StepBytes small_bytes(int block_count, Purpose purpose = Purpose::kTrain, int head_parts = 1) {
   StepBytes bytes;
   for (int layer = 0; layer < block_count + 2; ++layer) {
     const bool block = layer >= 1 && layer <= block_count;
@@ -18,6 +18,10 @@ inline StepBytes small_bytes(int block_count, Purpose purpose = Purpose::kTrain)
     bytes.layers.push_back(
         {.wire = 2 * elements, .state = 10 * elements, .host_gradient = 2 * elements, .gradient_slot = 4 * elements});
   }
+  bytes.head_part = {.wire = 1502, .state = 0, .host_gradient = 1502, .gradient_slot = 3004};
+  if (head_parts == 1) bytes.head_part = bytes.layers.back();
+  bytes.head_statistics = 410;
+  bytes.head_input_gradient = 420;
   bytes.activation = 300;
   bytes.saved = 700;
   bytes.workspace = 900;
@@ -49,7 +53,7 @@ inline StepSettings training(int block_count, int depth, int micro_batches) {
 }
 
 inline StepPlanner planner(const StepSettings& settings) {
-  return StepPlanner(settings, small_bytes(settings.block_count, settings.purpose));
+  return StepPlanner(settings, small_bytes(settings.block_count, settings.purpose, settings.head_parts));
 }
 
 inline std::string describe(const StepSettings& settings) {
@@ -59,6 +63,9 @@ inline std::string describe(const StepSettings& settings) {
        << static_cast<int>(settings.purpose) << (settings.update == UpdateMode::kEager ? " eager" : " deferred")
        << (settings.packs_gradients ? " packs" : " fp32 wire") << " keep ";
   for (const ActivationPolicy policy : settings.activations) text << (policy == ActivationPolicy::kKeep ? 'k' : 'r');
+  text << (settings.tied_head ? " tied" : " untied") << " head parts " << settings.head_parts << " trained ";
+  for (const uint8_t trained : settings.trained_layers) text << static_cast<int>(trained);
+  if (!settings.trains_embedding) text << " not the embedding";
   return text.str();
 }
 
@@ -100,6 +107,43 @@ inline std::vector<StepSettings> forward_only_grid() {
       settings.purpose = Purpose::kEval;
       for (settings.micro_batches = 1; settings.micro_batches <= 3; ++settings.micro_batches) grid.push_back(settings);
     }
+  }
+  return grid;
+}
+
+// The embedding, the blocks and the head of `settings`, trained where the mask has a bit (bit 0: the embedding).
+inline StepSettings with_trained(StepSettings settings, unsigned mask) {
+  const int head = settings.block_count + 1;
+  settings.trained_layers.clear();
+  for (int layer = 0; layer <= head; ++layer) settings.trained_layers.push_back((mask >> layer) & 1u);
+  settings.trains_embedding = (mask & 1u) != 0;
+  if (settings.tied_head && settings.trains_embedding) settings.trained_layers.back() = 1;
+  return settings;
+}
+
+// Tied heads, frozen layers and heads in parts, with every kind of update and wire.
+inline std::vector<StepSettings> model_grid() {
+  std::vector<StepSettings> grid;
+  for (const int blocks : {1, 3, 4}) {
+    const unsigned all = (1u << (blocks + 2)) - 1, head = 1u << (blocks + 1), top = head | head >> 1;
+    for (const unsigned mask : {all, all & ~1u, all & ~head, head, top, top & ~head, 0b10101u & all, 0b00101u & all}) {
+      for (int choice = 0; choice < 32; ++choice) {
+        StepSettings settings = training(blocks, 1 + choice % 2, 1 + choice / 2 % 2);
+        settings.gradient_slots = 1 + choice % 3;
+        settings.update = choice / 4 % 2 == 0 ? UpdateMode::kDeferred : UpdateMode::kEager;
+        settings.packs_gradients = choice / 8 % 2 == 0;
+        settings.tied_head = choice / 16 % 2 == 1;
+        for (const int parts : {1, 2, 3, 5}) {
+          settings.head_parts = parts;
+          grid.push_back(with_trained(settings, mask));
+        }
+      }
+    }
+  }
+  for (StepSettings settings : forward_only_grid()) {
+    settings.tied_head = settings.block_count % 2 == 0;
+    settings.head_parts = settings.block_count;
+    grid.push_back(settings);
   }
   return grid;
 }

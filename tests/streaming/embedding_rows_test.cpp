@@ -11,6 +11,7 @@ namespace {
 TEST(ScatterRows, SumsInOrderAndCastsOnce) {
   constexpr int64_t kColumns = 5;
   constexpr int64_t kRows = 11;
+  constexpr int64_t kPadding = 4;  // occurs, and gets nothing
   const CounterRandom random(3, 0);
   std::vector<std::vector<int32_t>> tokens(3);
   std::vector<std::vector<float>> values(3);
@@ -27,21 +28,24 @@ TEST(ScatterRows, SumsInOrderAndCastsOnce) {
     WorkerTeam team(threads);
     std::vector<bf16_bits> gradient(kRows * kColumns, 0x1234);
     std::vector<uint8_t> touched(kRows, 9);
-    scatter_rows(parts, DType::kFloat32, kColumns, std::as_writable_bytes(std::span(gradient)), DType::kBFloat16,
-                 touched, team);
+    const StepRows rows{parts, DType::kFloat32, kColumns, kPadding};
+    scatter_rows(rows, std::as_writable_bytes(std::span(gradient)), DType::kBFloat16, touched, team);
+    std::vector<bf16_bits> shared(kRows * kColumns, bf16_from_float(2.5f));
+    add_rows(rows, std::as_writable_bytes(std::span(shared)), DType::kBFloat16, team);
     for (int64_t row = 0; row < kRows; ++row) {
       bool seen = false;
       for (int64_t column = 0; column < kColumns; ++column) {
         float sum = 0;
         for (size_t part = 0; part < tokens.size(); ++part) {
           for (size_t i = 0; i < tokens[part].size(); ++i) {
-            if (tokens[part][i] != row) continue;
+            if (tokens[part][i] != row || row == kPadding) continue;
             seen = true;
             sum += values[part][i * kColumns + static_cast<size_t>(column)];
           }
         }
         const bf16_bits expected = seen ? bf16_from_float(sum) : bf16_bits{0x1234};
         EXPECT_EQ(gradient[static_cast<size_t>(row * kColumns + column)], expected) << row << "," << column;
+        EXPECT_EQ(shared[static_cast<size_t>(row * kColumns + column)], bf16_from_float(seen ? sum + 2.5f : 2.5f));
       }
       EXPECT_EQ(touched[static_cast<size_t>(row)], seen ? 1 : 0);
     }

@@ -41,7 +41,7 @@ class TwoOps {
  public:
   TwoOps() : schedule_(make_schedule()) {
     ModelConfig model = tiny_model(1);
-    memory_ = std::make_unique<ModelMemory>(model, StateFormat::kFloat32, BufferTable());
+    memory_ = std::make_unique<ModelMemory>(RunShape{.model = model, .format = StateFormat::kFloat32}, BufferTable());
     store_ = std::make_unique<LayerStore>(schedule_.buffers(), *memory_, device_);
   }
 

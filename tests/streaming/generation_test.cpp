@@ -23,7 +23,7 @@ Generated run(const GenerationRequest& request, int prefetch_depth, StateFormat 
   settings.prefetch_depth = prefetch_depth;
   const RunPlan plan = plan_run(shape, settings);
   HostDevice device{HostDeviceOptions{}};
-  ModelMemory memory(model, format, plan.planner.buffers());
+  ModelMemory memory(plan.shape, plan.planner.buffers());
   WorkerTeam team(1);
   initialize_weights(memory, 3, team);
   StepEngine engine(plan, memory, device, {});

@@ -4,8 +4,9 @@
 
 namespace penstock {
 
-ModelConfig tiny_model(int blocks, int64_t intermediate_size) {
+ModelConfig tiny_model(int blocks, int64_t intermediate_size, const std::string& family) {
   ModelConfig model;
+  model.model_type = family;
   model.vocab_size = 37;
   model.hidden_size = 24;
   model.intermediate_size = intermediate_size;
@@ -14,6 +15,24 @@ ModelConfig tiny_model(int blocks, int64_t intermediate_size) {
   model.num_key_value_heads = 1;
   model.head_dim = 8;
   model.initializer_range = 0.1;
+  const auto count = static_cast<size_t>(blocks);
+  if (family == "mistral") model.windows.assign(count, 3);
+  if (family.starts_with("qwen2")) {
+    model.qkv_bias = true;
+    model.tie_word_embeddings = family == "qwen2";
+    for (size_t block = 0; block < count; ++block) model.windows.push_back(block % 2 == 0 ? 0 : 4);
+  }
+  if (family == "qwen3") {
+    model.qk_norm = true;
+    model.head_dim = 16;  // queries are wider than the model
+    model.rope_scaling = {
+        .type = RopeType::kYarn, .factor = 4, .original_max_position_embeddings = 8, .attention_factor = 1.1};
+  }
+  if (family == "smollm3") {
+    model.tie_word_embeddings = true;
+    model.qkv_bias = model.output_bias = model.mlp_bias = true;
+    for (size_t block = 0; block < count; ++block) model.rotary_blocks.push_back(block % 2 == 0 ? 1 : 0);
+  }
   return model;
 }
 
@@ -54,12 +73,14 @@ StepBatch tiny_step(const TinySettings& settings, uint64_t seed) {
 }
 
 RunPlan tiny_plan(const TinySettings& settings) {
-  const RunShape shape{.model = tiny_model(settings.blocks, settings.intermediate_size),
+  const RunShape shape{.model = tiny_model(settings.blocks, settings.intermediate_size, settings.family),
                        .format = settings.format,
                        .compute = settings.compute,
                        .gradient = gradient_dtype(settings.format),
                        .rows = settings.rows,
-                       .length = settings.length};
+                       .length = settings.length,
+                       .trainable = settings.trainable,
+                       .head_parts = settings.head_parts};
   StepSettings step{.micro_batches = settings.micro_batches,
                     .prefetch_depth = settings.prefetch_depth,
                     .gradient_slots = settings.gradient_slots,
@@ -72,7 +93,7 @@ RunPlan tiny_plan(const TinySettings& settings) {
 TinyRun::TinyRun(const TinySettings& settings)
     : settings_(settings), device_(std::make_unique<HostDevice>(HostDeviceOptions{})) {
   const RunPlan plan = tiny_plan(settings);
-  memory_ = std::make_unique<ModelMemory>(plan.shape.model, settings.format, plan.planner.buffers());
+  memory_ = std::make_unique<ModelMemory>(plan.shape, plan.planner.buffers());
   WorkerTeam team(1);
   initialize_weights(*memory_, settings.seed, team);
   engine_ = std::make_unique<StepEngine>(plan, *memory_, *device_, settings.engine);

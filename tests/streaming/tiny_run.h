@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/host_device.h"
@@ -24,11 +25,16 @@ struct TinySettings {
   double max_grad_norm = 0.5;
   double learning_rate = 1e-2;
   int64_t intermediate_size = 44;
+  std::string family = "llama";
+  TrainablePatterns trainable;
+  int head_parts = 1;
   EngineOptions engine;
   uint64_t seed = 7;
 };
 
-ModelConfig tiny_model(int blocks, int64_t intermediate_size = 44);
+// A model with the switches that `family` is known for: windows shorter than the documents, tied heads, biases,
+// QK-norm, blocks without positions. For gtest names: "llama", "mistral", "qwen2", "qwen3", "smollm3".
+ModelConfig tiny_model(int blocks, int64_t intermediate_size = 44, const std::string& family = "llama");
 
 // Rows cut into documents of seeded lengths, one padded row end, some targets masked.
 MicroBatch tiny_batch(const TinySettings& settings, uint64_t seed);
