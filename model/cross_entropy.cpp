@@ -99,8 +99,11 @@ PENSTOCK_LANES_INLINE void statistics_row(const PartialCrossEntropyRows& rows, i
   }
   if (target == kUntrainedTarget) return;
   const float part_maximum = row_maximum(logits, rows.vocab);
-  const float new_maximum = rows.first_token == 0 ? part_maximum : std::max(maximum, part_maximum);
-  sum = sum * std::exp(maximum - new_maximum) + row_exponential_sum(logits, rows.vocab, new_maximum);
+  const bool is_first = rows.first_token == 0;
+  const float new_maximum = is_first ? part_maximum : std::max(maximum, part_maximum);
+  // Not from the zero above: far below it e^(0 - maximum) is infinite.
+  const float before = is_first ? 0.0f : sum * std::exp(maximum - new_maximum);
+  sum = before + row_exponential_sum(logits, rows.vocab, new_maximum);
   maximum = new_maximum;
   if (const int64_t place = place_in_part(rows, target); place >= 0) {
     target_logit = lanes::load_tail(logits + place, 1)[0];
