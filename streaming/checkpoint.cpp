@@ -124,7 +124,9 @@ void load_layer(const fs::path& path, const json& entry, const LayerStateView& v
   const uint64_t wire_bytes = entry.at("wire_bytes");
   const uint64_t state_bytes = entry.at("state_bytes");
   if (entry.at("layout_hash").get<uint64_t>() != view.layout->hash() || wire_bytes != view.wire.size()) {
-    bad(path, "holds a layer of another shape; the configuration's model differs from the run's");
+    bad(path,
+        "holds a layer of another shape: the configuration's model, or what of it is trained (training.trainable, "
+        "finetuning_type, freeze_trainable_layers), differs from the run's; resume with the saved values");
   }
   const InputFile file(path.string());
   if (file.size_bytes() != wire_bytes + state_bytes) bad(path, "has the wrong size; use another checkpoint");

@@ -32,6 +32,14 @@ bool writes(const Op& op, const BufferTable& buffers, BufferKind kind) {
   });
 }
 
+// Of a product's backward: half is the gradient of its input, half that of its weights; a frozen layer or one above
+// nothing trained does less.
+double backward_share(const Op& op, const BufferTable& buffers, BufferKind gradient_slot) {
+  const bool of_input = writes(op, buffers, BufferKind::kActivationGradient);
+  const bool of_weights = writes(op, buffers, gradient_slot);
+  return (of_input ? 0.5 : 0.0) + (of_weights ? 0.5 : 0.0);
+}
+
 double transfer_seconds(uint64_t bytes, double bytes_per_second) {
   return bytes_per_second > 0 ? static_cast<double>(bytes) / bytes_per_second : 0.0;
 }
@@ -63,15 +71,16 @@ double CostModel::seconds(const Op& op, const BufferTable& buffers) const {
     case OpKind::kDecode:
       return forward_seconds;
     case OpKind::kLoss:
-      return writes(op, buffers, BufferKind::kHeadGradientSlot) ? loss_seconds : loss_seconds / 3;
+      return loss_seconds * (1 + 2 * backward_share(op, buffers, BufferKind::kHeadGradientSlot)) / 3;
     case OpKind::kHeadStatistics:
       return loss_seconds / 3 / head_parts;
-    case OpKind::kHeadGradient:  // its logits again, and both gradients
-      return loss_seconds / head_parts;
+    case OpKind::kHeadGradient:  // the logits again, then as Loss
+      return loss_seconds * (1 + 2 * backward_share(op, buffers, BufferKind::kHeadGradientSlot)) / 3 / head_parts;
     case OpKind::kLogits:
       return loss_seconds / 3 / head_parts;
     case OpKind::kBackward:
-      return backward_seconds + (writes(op, buffers, BufferKind::kRecomputed) ? recompute_seconds : 0.0);
+      return backward_seconds * backward_share(op, buffers, BufferKind::kGradientSlot) +
+             (writes(op, buffers, BufferKind::kRecomputed) ? recompute_seconds : 0.0);
     case OpKind::kPack:
       return pack_seconds;
   }

@@ -11,9 +11,9 @@ struct CostModel {
   double copy_latency_seconds = 0;
   double host_bytes_per_second = 0;  // optimizer and norms; 0: free
   double forward_seconds = 0;        // one block, one micro-batch; also Prefill and Decode
-  double backward_seconds = 0;
-  double recompute_seconds = 0;  // added to Backward where the block is recomputed
-  double loss_seconds = 0;       // head forward and backward, one micro-batch; a third of it without backward
+  double backward_seconds = 0;       // half of it for each gradient that the op makes: input, weights
+  double recompute_seconds = 0;      // added to Backward where the block is recomputed
+  double loss_seconds = 0;           // head forward and backward, one micro-batch; a third of it for each gradient
   double pack_seconds = 0;
   int head_parts = 1;  // a part costs so much less than the head
 

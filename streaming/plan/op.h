@@ -55,9 +55,9 @@ enum class BufferKind : uint8_t {
   kHostTokens,            // []             host: next tokens
   kWeightSlot,            // [slot]         device, one block's wire weights
   kHeadSlot,              // [slot]         device; several where the head comes in parts
-  kActivation,          // [row, micro batch] device: row r is the output of layer r; forward-only tables alternate two
-  kSaved,               // [layer, micro batch] device: intermediates of a kept block
-  kRecomputed,          // []             device: the same for one block, rebuilt in backward
+  kActivation,  // [row, micro batch] device: row r is the output of layer r; rows that no backward reads alternate two
+  kSaved,       // [layer, micro batch] device: intermediates of a kept block
+  kRecomputed,  // []             device: the same for one block, rebuilt in backward
   kActivationGradient,  // [parity, micro batch] device
   kGradientSlot,        // [slot]         device, fp32
   kHeadGradientSlot,    // [slot]         device, fp32

@@ -7,6 +7,7 @@
 
 #include "core/bytes.h"
 #include "core/error.h"
+#include "model_grid.h"
 #include "step_settings_grid.h"
 
 namespace penstock {

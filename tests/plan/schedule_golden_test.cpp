@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "model_grid.h"
 #include "step_settings_grid.h"
 
 namespace penstock {

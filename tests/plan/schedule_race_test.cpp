@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "model_grid.h"
 #include "random_schedule.h"
 #include "reachability_oracle.h"
 #include "schedule_edits.h"

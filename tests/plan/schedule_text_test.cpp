@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "model_grid.h"
 #include "random_schedule.h"
 #include "step_settings_grid.h"
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 
+#include "model_grid.h"
 #include "schedule_edits.h"
 #include "step_settings_grid.h"
 #include "streaming/plan/schedule_check.h"
