@@ -118,7 +118,7 @@ void scatter_rows(const StepRows& rows, std::span<std::byte> gradient, DType gra
   });
 }
 
-void add_rows(const StepRows& rows, std::span<std::byte> gradient, DType gradient_dtype, WorkerTeam& team) {
+void add_row_sums(const StepRows& rows, std::span<std::byte> gradient, DType gradient_dtype, WorkerTeam& team) {
   const size_t row_bytes = static_cast<size_t>(rows.columns) * dtype_bytes(gradient_dtype);
   for_each_row_sum(rows, team, [&](size_t token, std::span<float> sum) {
     CHECK_LE((token + 1) * row_bytes, gradient.size());

@@ -39,6 +39,6 @@ void scatter_rows(const StepRows& rows, std::span<std::byte> gradient, DType gra
                   WorkerTeam& team);
 
 // For a gradient that the head shares: gradient[row] = cast(gradient[row] + that fp32 sum), other rows keep theirs.
-void add_rows(const StepRows& rows, std::span<std::byte> gradient, DType gradient_dtype, WorkerTeam& team);
+void add_row_sums(const StepRows& rows, std::span<std::byte> gradient, DType gradient_dtype, WorkerTeam& team);
 
 }  // namespace penstock

@@ -26,13 +26,13 @@ T& as(std::span<std::byte> bytes) {
 }
 
 // The bytes behind the embedding's gradient: one flag a row.
-std::span<uint8_t> touched_rows(const RunShape& shape, std::span<std::byte> gradient) {
-  const std::span<std::byte> flags = gradient.subspan(touched_rows_offset(shape));
+std::span<uint8_t> touched_rows(uint64_t offset, std::span<std::byte> gradient) {
+  const std::span<std::byte> flags = gradient.subspan(offset);
   return {reinterpret_cast<uint8_t*>(flags.data()), flags.size()};
 }
 
-std::span<const uint8_t> touched_rows(const RunShape& shape, std::span<const std::byte> gradient) {
-  const std::span<const std::byte> flags = gradient.subspan(touched_rows_offset(shape));
+std::span<const uint8_t> touched_rows(uint64_t offset, std::span<const std::byte> gradient) {
+  const std::span<const std::byte> flags = gradient.subspan(offset);
   return {reinterpret_cast<const uint8_t*>(flags.data()), flags.size()};
 }
 
@@ -43,6 +43,7 @@ class HostWork {
         memory_(memory),
         team_(team),
         inputs_(inputs),
+        touched_rows_offset_(touched_rows_offset(shape)),
         applied_updates_(static_cast<size_t>(memory.layer_count()), 0) {}
 
   // A layer takes each update once: when a step dies among its pending updates, the drain that follows does the rest.
@@ -82,12 +83,12 @@ class HostWork {
     if (shape_.model.tie_word_embeddings) {
       const TensorPlace& table = embedding_place(memory_.layouts());
       const uint64_t element_bytes = dtype_bytes(shape_.gradient);
-      add_rows(rows, gradient.subspan(table.offset * element_bytes, table.element_count * element_bytes),
-               shape_.gradient, team_);
+      add_row_sums(rows, gradient.subspan(table.offset * element_bytes, table.element_count * element_bytes),
+                   shape_.gradient, team_);
       return;
     }
-    scatter_rows(rows, gradient.first(touched_rows_offset(shape_)), shape_.gradient, touched_rows(shape_, gradient),
-                 team_);
+    scatter_rows(rows, gradient.first(touched_rows_offset_), shape_.gradient,
+                 touched_rows(touched_rows_offset_, gradient), team_);
   }
 
   void norm(OpContext& context) {
@@ -126,7 +127,7 @@ class HostWork {
   LayerGradientView gradient_view(int layer, std::span<const std::byte> bytes) const {
     LayerGradientView view{&layout(layer), shape_.gradient, bytes, {}};
     view.bytes = bytes.first(layout(layer).trainable_bytes(dtype_bytes(shape_.gradient)));
-    if (layer == kEmbeddingLayer) view.touched_rows = touched_rows(shape_, bytes);
+    if (layer == kEmbeddingLayer) view.touched_rows = touched_rows(touched_rows_offset_, bytes);
     return view;
   }
 
@@ -134,6 +135,7 @@ class HostWork {
   ModelMemory& memory_;
   WorkerTeam& team_;
   const StepInputs& inputs_;
+  uint64_t touched_rows_offset_;           // in the embedding's host gradient
   std::vector<uint64_t> applied_updates_;  // per layer, the newest update's id
 };
 

@@ -31,7 +31,7 @@ TEST(ScatterRows, SumsInOrderAndCastsOnce) {
     const StepRows rows{parts, DType::kFloat32, kColumns, kPadding};
     scatter_rows(rows, std::as_writable_bytes(std::span(gradient)), DType::kBFloat16, touched, team);
     std::vector<bf16_bits> shared(kRows * kColumns, bf16_from_float(2.5f));
-    add_rows(rows, std::as_writable_bytes(std::span(shared)), DType::kBFloat16, team);
+    add_row_sums(rows, std::as_writable_bytes(std::span(shared)), DType::kBFloat16, team);
     for (int64_t row = 0; row < kRows; ++row) {
       bool seen = false;
       for (int64_t column = 0; column < kColumns; ++column) {
