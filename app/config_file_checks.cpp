@@ -82,8 +82,8 @@ void Checks::model() {
   std::vector<std::string> missing;
   for (const char* name : {"model.hidden_size", "model.intermediate_size", "model.num_hidden_layers",
                            "model.num_attention_heads", "model.vocab_size"}) {
-    const bool follows = name == std::string_view("model.vocab_size") &&
-                         (reads_bytes() || !readable({"dataset.tokenizer"}));
+    const bool follows =
+        name == std::string_view("model.vocab_size") && (reads_bytes() || !readable({"dataset.tokenizer"}));
     if (!given_.given(name) && !follows) missing.push_back(name);
   }
   if (!missing.empty()) {

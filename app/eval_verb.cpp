@@ -5,6 +5,7 @@
 
 #include "app/console.h"
 #include "app/evaluation.h"
+#include "app/model_setup.h"
 #include "app/verbs.h"
 
 namespace penstock {
@@ -30,6 +31,7 @@ void print_evaluation(const EvaluationResult& result, bool json) {
 ExitCode run_eval(const VerbArguments& arguments) {
   const RunSetup setup = set_up_run(load_verb_config(arguments.config, arguments.overrides, DataNeed::kRequired));
   refuse_paced(setup, "eval");
+  require_row_positions(setup);
   const RunPlan plan = plan_run(training_shape(setup), step_settings(setup, Purpose::kEval));
   require_fit(setup, plan);
   const Dataset dataset(dataset_options(setup));

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/console.h"
+#include "app/model_setup.h"
 #include "app/run_setup.h"
 #include "app/verbs.h"
 #include "data/training_stream.h"
@@ -13,6 +14,7 @@ namespace penstock {
 ExitCode run_gradients(const VerbArguments& arguments, const std::string& out) {
   const RunSetup setup = set_up_run(load_verb_config(arguments.config, arguments.overrides, DataNeed::kRequired));
   refuse_paced(setup, "gradients");
+  require_row_positions(setup);
   RunShape shape = training_shape(setup);
   shape.gradient = DType::kFloat32;  // no wire cast
   StepSettings settings = step_settings(setup, Purpose::kTrain);

@@ -9,6 +9,7 @@
 
 #include "app/config_file.h"
 #include "app/config_keys.h"
+#include "app/model_setup.h"
 #include "app/model_size.h"
 #include "app/run_setup.h"
 #include "core/byte_vocabulary.h"

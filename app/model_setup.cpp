@@ -37,23 +37,6 @@ ModelConfig model_from_keys(const RunConfig& config) {
   return model;
 }
 
-// Rows longer than the model's positions: dynamic scaling would change with the length, the rest merely has not seen
-// them.
-void require_positions_for_rows(const RunConfig& config, const ModelConfig& model) {
-  const int64_t length = config.dataset.max_seq_len, positions = model.max_position_embeddings;
-  if (length <= positions) return;
-  if (model.rope_scaling.type == RopeType::kDynamic) {
-    throw Error(ExitCode::kBadInput,
-                fmt::format("dataset.max_seq_len: {} is more than the model's max_position_embeddings {}, where its "
-                            "dynamic rope scaling would depend on the length; set {} or less",
-                            length, positions, positions));
-  }
-  spdlog::warn(
-      "dataset.max_seq_len {} is more than the model's max_position_embeddings {}: positions beyond it are new "
-      "to the model",
-      length, positions);
-}
-
 // LLaMA-Factory's freeze tuning as patterns: the last blocks, or with a negative number the first.
 TrainablePatterns trainable_patterns(const RunConfig& config, const ModelConfig& model) {
   const TrainingSection& training = config.training;
@@ -86,9 +69,24 @@ void set_up_model(RunSetup& setup) {
     setup.config.dataset.tokenizer = choose_tokenizer(config, setup.model_folder, setup.model.vocab_size);
   }
   validate(setup.model);
-  require_positions_for_rows(config, setup.model);
   setup.trainable = trainable_patterns(config, setup.model);
   require_trainable(setup.model, setup.trainable);
+}
+
+void require_row_positions(const RunSetup& setup) {
+  const ModelConfig& model = setup.model;
+  const int64_t length = setup.config.dataset.max_seq_len, positions = model.max_position_embeddings;
+  if (length <= positions) return;
+  if (model.rope_scaling.type == RopeType::kDynamic) {
+    throw Error(ExitCode::kBadInput,
+                fmt::format("dataset.max_seq_len: {} is more than the model's max_position_embeddings {}, where its "
+                            "dynamic rope scaling would depend on the length; set {} or less",
+                            length, positions, positions));
+  }
+  spdlog::warn(
+      "dataset.max_seq_len {} is more than the model's max_position_embeddings {}: positions beyond it are new "
+      "to the model",
+      length, positions);
 }
 
 ParameterCounts parameter_counts(const RunSetup& setup) {

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/console.h"
+#include "app/model_setup.h"
 #include "app/run_setup.h"
 #include "app/verbs.h"
 
@@ -30,6 +31,7 @@ uint64_t known_data_bytes(const RunSetup& setup) {
 
 ExitCode run_plan(const VerbArguments& arguments, bool schedule) {
   const RunSetup setup = set_up_run(load_verb_config(arguments.config, arguments.overrides, DataNeed::kOptional));
+  require_row_positions(setup);
   const RunPlan plan = plan_run(training_shape(setup), step_settings(setup, Purpose::kTrain));
   const uint64_t data_bytes = known_data_bytes(setup);
   const MemoryPlan memory = memory_plan(plan, data_bytes);

@@ -26,7 +26,7 @@ uint64_t host_limit(const RunSetup& setup) {
   return wanted > 0 ? std::min(limit, bytes_of_gigabytes(wanted)) : limit;
 }
 
-// Settings that need less and change no result, each with the plan it would give.
+// Settings that need less and change no result beyond rounding, each with the plan it would give.
 std::vector<Remedy> remedies(const RunSetup& setup, const RunPlan& plan, uint64_t data_bytes) {
   std::vector<Remedy> remedies;
   const StepSettings& settings = plan.planner.settings();

@@ -39,15 +39,6 @@ struct RunSetup {
 RunSetup set_up_run(const RunConfig& config);
 
 RunShape training_shape(const RunSetup& setup);
-// Of the whole model, and of what is trained.
-struct ParameterCounts {
-  uint64_t all = 0, trained = 0;
-};
-ParameterCounts parameter_counts(const RunSetup& setup);
-
-// True where the first weights are drawn, not loaded.
-bool starts_from_scratch(const RunSetup& setup);
-
 StepSettings step_settings(const RunSetup& setup, Purpose purpose);
 DatasetOptions dataset_options(const RunSetup& setup);
 LearningRateSettings learning_rate_settings(const RunSetup& setup, int64_t total_steps);

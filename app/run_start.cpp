@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "app/model_setup.h"
 #include "core/error.h"
 #include "model/hf_folder_writer.h"
 
@@ -12,6 +13,7 @@ namespace penstock {
 namespace fs = std::filesystem;
 
 RunPlan checked_plan(const RunSetup& setup, const std::optional<Prompt>& prompt) {
+  require_row_positions(setup);
   RunPlan plan = plan_run(training_shape(setup), step_settings(setup, Purpose::kTrain));
   require_fit(setup, plan);
   if (prompt) require_fit(setup, sample_plan(setup, *prompt));

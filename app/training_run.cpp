@@ -7,6 +7,7 @@
 
 #include "app/console.h"
 #include "app/load_progress.h"
+#include "app/model_setup.h"
 #include "app/signals.h"
 #include "app/source_folder.h"
 #include "streaming/model_weights.h"

@@ -32,7 +32,7 @@ ExitCode run_gradients(const VerbArguments& arguments, const std::string& out);
 struct ExportArguments {
   VerbArguments verb;
   std::string out;
-  std::string dtype;  // bfloat16, float32 or empty: as trained
+  std::string dtype;           // bfloat16, float32 or empty: as trained
   std::string max_shard_size;  // "5GB"; empty: the default
   bool overwrite = false;
 };

@@ -36,6 +36,7 @@ GOAL = {"bfloat16": 1.2, "float32": 1.0}
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shape = parser.add_argument_group("shape")
+    shape.add_argument("--family", choices=["llama", "mistral", "qwen2", "qwen3", "smollm3"], default="llama")
     for name, default in [("layers", 8), ("hidden", 768), ("ffn", 2048), ("heads", 12), ("kv-heads", 4),
                           ("vocab", 8192), ("rows", 4), ("length", 512)]:
         shape.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
@@ -69,7 +70,8 @@ def write_rows(arguments, path):
 
 def penstock_config(arguments, dtype, rows, output):
     sections = {
-        "model": {"vocab_size": arguments.vocab, "hidden_size": arguments.hidden, "intermediate_size": arguments.ffn,
+        "model": {"model_type": arguments.family, "vocab_size": arguments.vocab, "hidden_size": arguments.hidden,
+                  "intermediate_size": arguments.ffn,
                   "num_hidden_layers": arguments.layers, "num_attention_heads": arguments.heads,
                   "num_key_value_heads": arguments.kv_heads},
         "dataset": {"path": str(rows), "tokenizer": "none", "max_seq_len": arguments.length},
@@ -111,13 +113,14 @@ def measure_transformers(arguments, dtype, rows, _):
 
 def transformers_model(arguments):
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
     torch.manual_seed(arguments.seed)
-    config = LlamaConfig(vocab_size=arguments.vocab, hidden_size=arguments.hidden, intermediate_size=arguments.ffn,
-                         num_hidden_layers=arguments.layers, num_attention_heads=arguments.heads,
-                         num_key_value_heads=arguments.kv_heads, tie_word_embeddings=False, use_cache=False,
-                         attn_implementation="sdpa")
-    return LlamaForCausalLM(config).train()
+    config = AutoConfig.for_model(
+        arguments.family, vocab_size=arguments.vocab, hidden_size=arguments.hidden, intermediate_size=arguments.ffn,
+        num_hidden_layers=arguments.layers, num_attention_heads=arguments.heads,
+        num_key_value_heads=arguments.kv_heads, head_dim=arguments.hidden // arguments.heads, tie_word_embeddings=False,
+        use_cache=False, bos_token_id=None, eos_token_id=None, pad_token_id=None)
+    return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=torch.float32).train()
 
 
 def train_with_transformers(arguments):

@@ -80,9 +80,7 @@ StepBatch random_batch(const BenchModel& model) {
 class BenchRun {
  public:
   BenchRun(const BenchModel& model, const RunPlan& plan, const HostDeviceOptions& device, const EngineOptions& options)
-      : batch_(random_batch(model)),
-        memory_(plan.shape.model, plan.shape.format, plan.planner.buffers()),
-        device_(device) {
+      : batch_(random_batch(model)), memory_(plan.shape, plan.planner.buffers()), device_(device) {
     WorkerTeam team(options.optimizer_threads);
     initialize_weights(memory_, 1, team);
     engine_ = std::make_unique<StepEngine>(plan, memory_, device_, options);

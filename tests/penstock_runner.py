@@ -7,7 +7,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-
 # A build folder may be outside of the tree, where the program does not find these by itself.
 TEXT_HELPER = {
     "PENSTOCK_TEXT_HELPER": str(Path(__file__).resolve().parents[1] / "scripts" / "text_helper.py"),

@@ -244,12 +244,13 @@ def test_only_byte_models_are_prompted(folder, keys):
     refused(folder, 65, "byte tokenizer", command=("generate", "config.yaml", *keys))
 
 
-def test_a_folder_with_another_tokenizer_is_not_prompted(folder):
+def test_a_folder_with_another_tokenizer_is_not_prompted_in_bytes(folder):
     penstock("train", "config.yaml", "output_dir=made", "vocab_size=300", cwd=folder)
     model = folder / "made" / "model"
     penstock("generate", model, "--prompt", "some", cwd=folder)  # the tokenizer's file says byte
     (model / "tokenizer.json").write_text("{}")
-    refused(folder, 65, "byte tokenizer", "vocab_size 300", command=("generate", "made/model"))
+    refused(folder, 65, "tokenizer.json: Model missing", command=("generate", "made/model"))
+    refused(folder, 65, "a tokenizer of its own", command=("generate", "made/model", "tokenizer=byte"))
 
 
 def test_non_finite_numbers_stop_every_verb(folder, model_folder):

@@ -1,22 +1,16 @@
-"""`penstock init` writes configurations that run as they are, and freezing as a user spells it."""
+"""`penstock init` writes configurations that run as they are."""
 
 import json
 
 import pytest
 from penstock_runner import penstock, penstock_json, write_jsonl
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 
 @pytest.fixture
-def folder(tmp_path):
-    write_jsonl(tmp_path / "text.jsonl", [{"text": f"document {i}, some text to train on"} for i in range(60)])
-    write_jsonl(tmp_path / "tokens.jsonl", [{"input_ids": [(7 * i + j) % 97 for j in range(20)]} for i in range(60)])
-    config = Qwen3Config(
-        vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=16, max_position_embeddings=64, tie_word_embeddings=True,
-    )
-    Qwen3ForCausalLM(config).save_pretrained(tmp_path / "Tiny_Qwen3")
-    return tmp_path
+def folder(qwen3_folder):
+    write_jsonl(qwen3_folder / "text.jsonl", [{"text": f"document {i}, some text to train on"} for i in range(60)])
+    return qwen3_folder
 
 
 def test_a_size_becomes_a_run(folder):
@@ -79,37 +73,3 @@ def test_what_init_refuses(folder):
     assert "input_ids" in penstock("init", "5M", "--data", "tokens.jsonl", cwd=folder, expect=65).err
     assert "missing.txt" in penstock("init", "5M", "--data", "missing.txt", "-o", "-", cwd=folder, expect=65).err
     penstock("init", cwd=folder, expect=64)
-
-
-FREEZE = ["tokenizer=none", "path=tokens.jsonl", "max_seq_len=32", "learning_rate=1e-2", "max_steps=2",
-          "training.output_dir=run", "overwrite_output_dir=true"]
-
-
-def test_freeze_tuning_trains_the_last_blocks_or_the_first(folder):
-    (folder / "freeze.yaml").write_text("model_name_or_path: Tiny_Qwen3\n")
-    before = Qwen3ForCausalLM.from_pretrained(folder / "Tiny_Qwen3").state_dict()
-    for layers, trained in [("1", {2}), ("-2", {0, 1}), (None, {1, 2})]:
-        options = ["finetuning_type=freeze"] + ([f"freeze_trainable_layers={layers}"] if layers else [])
-        run = penstock("train", "freeze.yaml", *FREEZE, "state_format=float32", *options, cwd=folder)
-        assert "of them trained" in run.err
-        after = Qwen3ForCausalLM.from_pretrained(folder / "run/model").state_dict()
-        moved = {name for name in before if not before[name].equal(after[name])}
-        assert {int(name.split(".")[2]) for name in moved} == trained
-        assert all(name.startswith("model.layers.") for name in moved)
-
-
-def test_trainable_patterns(folder):
-    (folder / "freeze.yaml").write_text("model_name_or_path: Tiny_Qwen3\n")
-    penstock("train", "freeze.yaml", *FREEZE, 'trainable=["*.mlp.*", "model.norm.weight"]', cwd=folder)
-    resumed = penstock("train", "run/config.yaml", "resume_from_checkpoint=auto", "max_steps=3", cwd=folder)
-    assert "step 3" in resumed.err
-    gradients = penstock_json("gradients", "freeze.yaml", *FREEZE, "trainable=*_norm.weight", "--out", "g.safetensors",
-                              cwd=folder)
-    assert gradients["gradient_norm"] > 0
-    for wrong, says in [("trainable=nothing", "matches no tensor"), ("finetuning_type=lora", "full | freeze"),
-                        ("finetuning_type=freeze freeze_trainable_layers=9", "3 blocks"),
-                        ("finetuning_type=freeze freeze_trainable_layers=0", "trains nothing"),
-                        ("freeze_trainable_layers=1", "finetuning_type"),
-                        ("finetuning_type=freeze trainable=*", "leave one of them out")]:
-        refused = penstock("train", "freeze.yaml", *FREEZE, *wrong.split(), cwd=folder, expect=65)
-        assert says in refused.err, refused.err

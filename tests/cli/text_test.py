@@ -192,17 +192,18 @@ def bad(tmp_path):
 
 def test_a_folder_without_tokenizer_json_says_how_to_get_one(bad):
     (bad / "model" / "tokenizer.json").rename(bad / "model" / "tokenizer.model")
-    refuse(bad, 65, "tokenizer: model", "no tokenizer.json", "save_pretrained", command=("train", "config.yaml",
-                                                                                       "tokenizer=model"))
+    command = ("train", "config.yaml", "tokenizer=model")
+    refuse(bad, 65, "tokenizer: model", "no tokenizer.json", "save_pretrained", command=command)
     refuse(bad, 65, "text.jsonl holds text", "no tokenizer")
     refuse(bad, 65, "no tokenizer", command=("generate", "model"))
 
 
 def test_bytes_into_a_model_of_another_tokenizer_are_refused(bad):
-    refuse(bad, 65, "tokenizer: byte", "tokenizer.json", "set model", command=("train", "config.yaml", "tokenizer=byte"))
+    command = ("train", "config.yaml", "tokenizer=byte")
+    refuse(bad, 65, "tokenizer: byte", "tokenizer.json", "set model", command=command)
     (bad / "model" / "tokenizer.json").rename(bad / "model" / "tokenizer.model")
-    refuse(bad, 65, "tokenizer: byte", "tokenizer.model", command=("train", "config.yaml", "tokenizer=byte"))
-    penstock("train", "config.yaml", "tokenizer=byte", "train_from_scratch=true", cwd=bad)
+    refuse(bad, 65, "tokenizer: byte", "tokenizer.model", command=command)
+    penstock(*command, "train_from_scratch=true", cwd=bad)
 
 
 def test_a_shape_has_no_tokenizer_of_its_own(bad):
@@ -294,3 +295,12 @@ def test_a_text_in_pieces_has_the_ids_of_the_whole(name, special_tokens):
         assert seed == 7 or last[1] > 10, "the text was not cut"
         ids = [token for part, _ in answers[1:last[1] + 1] for token in part]
         assert ids == tokenizer.encode(text, add_special_tokens=special_tokens).ids, f"seed {seed}"
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_new_text_keeps_its_first_space(name):
+    """A decoder that drops the space at the start of a text must not do so in the middle."""
+    tokenizer = TOKENIZERS[name]()
+    front, whole = tokenizer.encode("The").ids, tokenizer.encode("The quick dog").ids
+    assert whole[:len(front)] == front
+    assert helper_module().decode(tokenizer, whole[len(front):], front, True) == " quick dog"

@@ -221,7 +221,8 @@ def penstock_loss(folder: Path) -> float | str:
     run = folder / "run.yaml"
     run.write_text("".join(f"{key}: {value}\n" for key, value in settings.items()))
     done = subprocess.run(
-        [os.environ["PENSTOCK_BINARY"], "gradients", str(run), "--json", "--out", str(folder / "gradients.safetensors")],
+        [os.environ["PENSTOCK_BINARY"], "gradients", str(run), "--json", "--out",
+         str(folder / "gradients.safetensors")],
         cwd=folder, capture_output=True, text=True, timeout=60,
     )
     assert done.returncode in (0, 65), f"{folder.name}: exit code {done.returncode}\n{done.stderr}"

@@ -1,0 +1,95 @@
+"""Which tensors are trained, and heads that are too large for the device, as a user spells it."""
+
+import pytest
+from penstock_runner import penstock, penstock_json
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+
+@pytest.fixture
+def folder(qwen3_folder):
+    return qwen3_folder
+
+
+FREEZE = ["tokenizer=none", "path=tokens.jsonl", "max_seq_len=32", "learning_rate=1e-2", "max_steps=2",
+          "training.output_dir=run", "overwrite_output_dir=true"]
+
+
+def test_freeze_tuning_trains_the_last_blocks_or_the_first(folder):
+    (folder / "freeze.yaml").write_text("model_name_or_path: Tiny_Qwen3\n")
+    before = Qwen3ForCausalLM.from_pretrained(folder / "Tiny_Qwen3").state_dict()
+    for layers, trained in [("1", {2}), ("-2", {0, 1}), (None, {1, 2})]:
+        options = ["finetuning_type=freeze"] + ([f"freeze_trainable_layers={layers}"] if layers else [])
+        run = penstock("train", "freeze.yaml", *FREEZE, "state_format=float32", *options, cwd=folder)
+        assert "of them trained" in run.err
+        after = Qwen3ForCausalLM.from_pretrained(folder / "run/model").state_dict()
+        moved = {name for name in before if not before[name].equal(after[name])}
+        assert {int(name.split(".")[2]) for name in moved} == trained
+        assert all(name.startswith("model.layers.") for name in moved)
+
+
+def test_trainable_patterns(folder):
+    (folder / "freeze.yaml").write_text("model_name_or_path: Tiny_Qwen3\n")
+    penstock("train", "freeze.yaml", *FREEZE, 'trainable=["*.mlp.*", "model.norm.weight"]', cwd=folder)
+    resumed = penstock("train", "run/config.yaml", "resume_from_checkpoint=auto", "max_steps=3", cwd=folder)
+    assert "step 3" in resumed.err
+    gradients = penstock_json("gradients", "freeze.yaml", *FREEZE, "trainable=*_norm.weight", "--out", "g.safetensors",
+                              cwd=folder)
+    assert gradients["gradient_norm"] > 0
+    for wrong, says in [("trainable=nothing", "matches no tensor"), ("finetuning_type=lora", "full | freeze"),
+                        ("finetuning_type=freeze freeze_trainable_layers=9", "3 blocks"),
+                        ("finetuning_type=freeze freeze_trainable_layers=0", "trains nothing"),
+                        ("freeze_trainable_layers=1", "finetuning_type"),
+                        ("finetuning_type=freeze trainable=*", "leave one of them out")]:
+        refused = penstock("train", "freeze.yaml", *FREEZE, *wrong.split(), cwd=folder, expect=65)
+        assert says in refused.err, refused.err
+
+
+SHAPE = """\
+vocab_size: 20000
+tie_word_embeddings: true
+hidden_size: 64
+intermediate_size: 96
+num_hidden_layers: 2
+num_attention_heads: 2
+tokenizer: none
+path: tokens.jsonl
+max_seq_len: 24
+state_format: float32
+compute_dtype: float32
+"""
+
+
+def test_a_head_too_large_for_the_device_comes_in_parts(folder):
+    (folder / "head.yaml").write_text(SHAPE)
+    whole = penstock_json("plan", "head.yaml", cwd=folder)["device_bytes"]
+    limit = f"device.memory_gb={whole * 0.8 / 2**30}"
+    assert "does not fit" in penstock("plan", "head.yaml", limit, "memory.head_parts=1", cwd=folder, expect=69).err
+    split = penstock("plan", "head.yaml", limit, "--json", cwd=folder)
+    assert "parts of its vocabulary" in split.err
+    schedule = penstock("plan", "head.yaml", limit, "--schedule", cwd=folder).out
+    assert "HeadStatistics(H.1,m0)" in schedule and "HeadGradient(H.0,m0)" in schedule
+    losses = {}
+    for name, options in [("whole", []), ("split", [limit])]:
+        losses[name] = penstock_json("gradients", "head.yaml", *options, "--out", f"{name}.safetensors", cwd=folder)
+    assert losses["split"]["loss"] == pytest.approx(losses["whole"]["loss"], rel=1e-6)
+    assert losses["split"]["gradient_norm"] == pytest.approx(losses["whole"]["gradient_norm"], rel=1e-5)
+    run = penstock("train", "head.yaml", limit, "max_steps=2", "max_new_tokens=0", "training.output_dir=run",
+                   cwd=folder)
+    assert "done: step 2" in run.out
+    parts = [line.strip() for line in (folder / "run/config.yaml").read_text().splitlines() if "head_parts" in line]
+    assert parts and parts[0] not in ("head_parts: auto", "head_parts: 1"), "a resume must round the same way"
+
+
+def test_rows_longer_than_the_positions(folder):
+    (folder / "long.yaml").write_text(SHAPE + "max_position_embeddings: 8\n")
+    # The configuration's own shape refuses what a folder's may only warn about.
+    penstock("plan", "long.yaml", cwd=folder, expect=65)
+    warned = penstock("plan", "Tiny_Qwen3", "tokenizer=none", "path=tokens.jsonl", "max_seq_len=128", cwd=folder)
+    assert "max_position_embeddings 64" in warned.err
+    for scaled, code in [("linear", 0), ("dynamic", 65)]:
+        config = Qwen3Config.from_pretrained(folder / "Tiny_Qwen3")
+        config.rope_parameters = {"rope_type": scaled, "factor": 2.0, "rope_theta": 10000.0}
+        config.save_pretrained(folder / "Tiny_Qwen3")
+        done = penstock("plan", "Tiny_Qwen3", "tokenizer=none", "path=tokens.jsonl", "max_seq_len=128", cwd=folder,
+                        expect=code)
+        assert "max_position_embeddings" in done.err
