@@ -50,6 +50,19 @@ std::string find_script() {
                           program.string()));
 }
 
+std::string encode_request(std::span<const std::string> texts, bool special_tokens) {
+  size_t bytes = 0;
+  for (const std::string& text : texts) bytes += text.size();
+  std::string request = "{\"encode\": [";
+  request.reserve(bytes + bytes / 8 + 1024);  // line breaks and quotes take more than they are
+  for (const std::string& text : texts) {
+    if (&text != texts.data()) request += ", ";
+    append_json_text(request, text);
+  }
+  request += fmt::format("], \"special_tokens\": {}}}\n", special_tokens);
+  return request;
+}
+
 }  // namespace
 
 // Reads the helper's lines as JSON objects; views are valid until the next line.
@@ -136,17 +149,7 @@ void TextHelper::ask(std::string_view request) {
 }
 
 std::vector<std::vector<int32_t>> TextHelper::encode(std::span<const std::string> texts, bool special_tokens) {
-  size_t bytes = 0;
-  for (const std::string& text : texts) bytes += text.size();
-  std::string request = "{\"encode\": [";
-  request.reserve(bytes + bytes / 8 + 1024);  // line breaks and quotes take two bytes
-  for (const std::string& text : texts) {
-    if (&text != texts.data()) request += ", ";
-    append_json_text(request, text);
-  }
-  request += fmt::format("], \"special_tokens\": {}}}\n", special_tokens);
-  ask(request);
-  request = {};
+  ask(encode_request(texts, special_tokens));
   Answers answers(*this);
   std::vector<std::vector<int32_t>> result(texts.size());
   for (std::vector<int32_t>& ids : result) {

@@ -2,7 +2,8 @@
 
     text_helper.py FOLDER          reads FOLDER/tokenizer.json, and names and ids of special tokens beside it
 
-It first says {"vocabulary_size", "bos", "eos", "stop"}: ids, null where there is none; "stop" is generation_config.json's.
+It first says {"vocabulary_size", "bos", "eos", "stop"}: ids, null where there is none; "stop" is that of
+generation_config.json.
 Then it answers, until its input ends:
 
     {"encode": [TEXT ...], "special_tokens": true}             for every text, in order: {"ids": [...], "more": false};
