@@ -211,8 +211,8 @@ TEST_F(DocumentFiles, TextNeedsTheByteVocabulary) {
   options.vocab_size = kByteVocabularySize - 1;
   EXPECT_EQ(bad_input_of([&] { load_documents({path}, "dataset.path", options); }),
             path +
-                " is text, which needs a vocabulary of 259 (bytes and specials), and the model's is 258: set "
-                "model.vocab_size=259 or give pre-tokenised rows");
+                " is text, which needs a vocabulary of 259 (bytes and specials), and the model's is 258: use a "
+                "model with a larger one or give pre-tokenised rows");
 }
 
 }  // namespace

@@ -192,6 +192,9 @@ TEST_P(Checkpoint, AnotherShapeOrFormatIsRefused) {
   settings_.blocks = 5;
   settings_.format = GetParam() == StateFormat::kExact ? StateFormat::kFloat32 : StateFormat::kExact;
   expect_refused(saved, "optimizer.state_format");
+  settings_.format = GetParam();
+  settings_.trainable = {"*mlp*"};
+  expect_refused(saved, "training.trainable");
 }
 
 TEST_P(Checkpoint, TheOldestGoAndHalfWrittenOnesAreNeverListed) {

@@ -15,9 +15,16 @@ struct Generated {
   std::vector<std::vector<float>> logits;
 };
 
-Generated run(const GenerationRequest& request, int prefetch_depth, StateFormat format) {
-  const ModelConfig model = tiny_model(3);
-  const RunShape shape = generation_shape(model, format, DType::kFloat32, request);
+struct Case {
+  StateFormat format;
+  std::string family = "llama";
+  int head_parts = 1;
+};
+
+Generated run(const GenerationRequest& request, int prefetch_depth, const Case& tested) {
+  const ModelConfig model = tiny_model(3, 44, tested.family);
+  RunShape shape = generation_shape(model, tested.format, DType::kFloat32, request);
+  shape.head_parts = tested.head_parts;
   StepSettings settings;
   settings.purpose = Purpose::kGenerate;
   settings.prefetch_depth = prefetch_depth;
@@ -40,7 +47,7 @@ GenerationRequest request() {
   return request;
 }
 
-class Generation : public testing::TestWithParam<StateFormat> {};
+class Generation : public testing::TestWithParam<Case> {};
 
 TEST_P(Generation, CacheEqualsNoCache) {
   const Generated cached = run(request(), 1, GetParam());
@@ -74,8 +81,28 @@ TEST_P(Generation, PrefetchDepthChangesNothingAndStopTokensEndARow) {
   EXPECT_EQ(stopped.tokens[0], std::vector<int32_t>(expected.tokens[0].begin(), first));
 }
 
-INSTANTIATE_TEST_SUITE_P(Formats, Generation, testing::Values(StateFormat::kExact, StateFormat::kFloat32),
-                         [](const auto& format) { return std::string(state_format_name(format.param)); });
+TEST_P(Generation, AHeadInPartsGivesTheLogitsOfTheWhole) {
+  const Generated expected = run(request(), 1, GetParam());
+  Case split = GetParam();
+  for (const int parts : {2, 5}) {
+    split.head_parts = parts;
+    const Generated actual = run(request(), 1, split);
+    EXPECT_EQ(actual.tokens, expected.tokens);
+    for (size_t i = 0; i < expected.logits[0].size(); ++i) {
+      ASSERT_NEAR(actual.logits[0][i], expected.logits[0][i], 1e-5) << parts << " parts, logit " << i;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Generation,
+                         testing::Values(Case{StateFormat::kExact}, Case{StateFormat::kFloat32},
+                                         Case{StateFormat::kFloat32, "mistral"}, Case{StateFormat::kExact, "qwen2"},
+                                         Case{StateFormat::kFloat32, "qwen3"}, Case{StateFormat::kExact, "smollm3"},
+                                         Case{StateFormat::kFloat32, "smollm3", 3}),
+                         [](const auto& tested) {
+                           return tested.param.family + "_" + std::string(state_format_name(tested.param.format)) +
+                                  "_parts" + std::to_string(tested.param.head_parts);
+                         });
 
 TEST(Sampler, GreedyTakesTheLargestAndTheLowerIdOfATie) {
   const std::vector<float> logits = {0.5f, 2.0f, 2.0f, -1.0f};

@@ -1,6 +1,10 @@
 // Policies that change only speed or memory must not change a bit of the loss sequence or of the final state.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
+
+#include "streaming/checkpoint.h"
 #include "tiny_run.h"
 
 namespace penstock {
@@ -135,6 +139,27 @@ TEST_P(Invariance, EagerEqualsDeferredWithoutClipping) {
     settings.gradient_slots = slots;
     expect_same(expected, settings, "eager, slots " + std::to_string(slots));
   }
+}
+
+TEST_P(Invariance, ResumeFromACheckpoint) {
+  const Outcome expected = run(base());
+  const std::filesystem::path folder =
+      std::filesystem::path(testing::TempDir()) / ("resume-test-" + std::to_string(::getpid()));
+  std::filesystem::create_directories(folder);
+  for (const int64_t stop : {1, 4}) {
+    TinyRun first(base());
+    Outcome actual{first.losses(0, stop), {}};
+    first.trainer().drain();
+    const auto saved = save_checkpoint(folder, first.memory(), {.progress = first.trainer().progress()});
+    TinySettings deeper = base();
+    deeper.prefetch_depth = 3;
+    TinyRun second(deeper);
+    second.trainer().restore(load_checkpoint(saved, second.memory()).progress);
+    for (const double loss : second.losses(stop, kSteps - stop)) actual.losses.push_back(loss);
+    EXPECT_EQ(actual.losses, expected.losses) << "stopped after " << stop;
+    EXPECT_TRUE(second.state() == expected.state) << "stopped after " << stop;
+  }
+  std::filesystem::remove_all(folder);
 }
 
 TEST_P(Invariance, EvaluationBetweenStepsChangesNothing) {
