@@ -1,9 +1,10 @@
 // The section `model` of the key table: a folder to start from, or the shape of a new model.
 #include <algorithm>
-#include <iterator>
+#include <span>
 #include <utility>
 
 #include "app/config_keys_row.h"
+#include "model/config_family.h"
 
 namespace penstock {
 
@@ -22,20 +23,19 @@ Row extent(std::string_view name, Access access) {
 }
 
 // model_type is text in ModelConfig; here it is a choice, so that other families are refused by name.
-constexpr std::string_view kFamilies[] = {"llama", "mistral", "qwen2", "qwen3", "smollm3"};
-
 Row model_type_row() {
   Row row = choice("model_type", FIELD(model.shape.model_type));
   row.key.read = [](const RunConfig& config) {
-    const auto found = std::find(std::begin(kFamilies), std::end(kFamilies), config.model.shape.model_type);
-    return KeyValue{static_cast<int64_t>(found - std::begin(kFamilies))};
+    const std::span families = supported_model_types();
+    const auto found = std::find(families.begin(), families.end(), config.model.shape.model_type);
+    return KeyValue{static_cast<int64_t>(found - families.begin())};
   };
   row.key.write = [](RunConfig& config, const KeyValue& value) {
     const int64_t* family = std::get_if<int64_t>(&value);
-    config.model.shape.model_type = kFamilies[family == nullptr ? 0 : *family];
+    config.model.shape.model_type = supported_model_types()[family == nullptr ? 0 : static_cast<size_t>(*family)];
   };
   return std::move(row)
-      .choices({std::begin(kFamilies), std::end(kFamilies)})
+      .choices({supported_model_types().begin(), supported_model_types().end()})
       .means(kYes,
              "family of the model; qwen2 has biases on q, k and v, qwen3 norms q and k, every fourth block of "
              "smollm3 has no positions");
@@ -78,7 +78,6 @@ std::vector<Row> shape_rows() {
   };
 }
 
-// Shape keys read as unset while a folder provides the shape.
 }  // namespace
 
 std::vector<Row> model_rows() {
@@ -91,6 +90,7 @@ std::vector<Row> model_rows() {
       truth("train_from_scratch", FIELD(model.train_from_scratch))
           .means(kYes, "take only the shape from model_name_or_path and draw new weights"),
   };
+  // Shape keys read as unset while a folder provides the shape.
   for (Row& row : shape_rows()) {
     row.key.unset_word = "null";
     row.key.read = [read = row.key.read](const RunConfig& config) {

@@ -48,7 +48,6 @@ uint64_t shard_bytes(const std::string& text) {
 // What an export reads: the wire weights, and where they are not what is written, the rest of the masters.
 BufferTable weight_buffers(const RunSetup& setup, DType dtype) {
   const bool needs_state = dtype != wire_dtype(setup.config.optimizer.state_format);
-
   const RunPlan plan = plan_run(training_shape(setup), step_settings(setup, Purpose::kTrain));
   BufferTable weights;
   for (const Buffer& buffer : plan.planner.buffers().all()) {
@@ -72,6 +71,9 @@ ExitCode run_export(const ExportArguments& arguments) {
   if (!is_trained) folder.tokenizer = TokenizerFiles::kNone;
   folder.max_shard_bytes = shard_bytes(arguments.max_shard_size);
   check_model_folder_target(arguments.out, arguments.overwrite);
+  if (is_trained && !setup.model_folder.empty()) {
+    check_model_folder_source(setup.model_folder, layer_layouts(setup.model, setup.trainable));
+  }
   const BufferTable buffers = weight_buffers(setup, folder.dtype);
   require_host_fit(setup, plan_memory(buffers, static_cast<uint64_t>(parameter_count(setup.model)), 0, 0));
   ModelMemory memory(training_shape(setup), buffers);

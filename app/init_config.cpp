@@ -18,6 +18,7 @@
 #include "core/file.h"
 #include "core/system_memory.h"
 #include "data/file_list.h"
+#include "model/hf_folder.h"
 #include "model/hub_cache.h"
 
 namespace penstock {
@@ -183,12 +184,6 @@ bool is_jsonl_of_tokens(const std::vector<std::string>& data) {
   return head.substr(0, head.find('\n')).find("\"input_ids\"") != std::string::npos;
 }
 
-bool has_weights(const std::string& folder) {
-  std::error_code error;
-  return fs::exists(fs::path(folder) / "model.safetensors", error) ||
-         fs::exists(fs::path(folder) / "model.safetensors.index.json", error);
-}
-
 Draft make_draft(const InitRequest& request) {
   Draft draft;
   draft.data = request.data;
@@ -201,7 +196,8 @@ Draft make_draft(const InitRequest& request) {
   }
   draft.model_folder = request.model;
   // A folder with a shape only is one to train from scratch; resolve_model_path() would ask for its weights.
-  draft.from_scratch_folder = fs::exists(fs::path(request.model) / "config.json", error) && !has_weights(request.model);
+  draft.from_scratch_folder =
+      fs::exists(fs::path(request.model) / "config.json", error) && !holds_weights(request.model);
   draft.fine_tunes = !draft.from_scratch_folder;
   return draft;
 }

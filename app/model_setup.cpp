@@ -61,12 +61,12 @@ TrainablePatterns trainable_patterns(const RunConfig& config, const ModelConfig&
 void set_up_model(RunSetup& setup) {
   const RunConfig& config = setup.config;
   if (config.model.model_name_or_path.empty()) {
-    setup.config.dataset.tokenizer = choose_tokenizer(config, "", 0);
+    setup.config.dataset.tokenizer = choose_tokenizer(config, "", setup.model);
     setup.model = model_from_keys(config);
   } else {
     setup.model_folder = find_model_folder(config);
     setup.model = load_model_config(setup.model_folder);
-    setup.config.dataset.tokenizer = choose_tokenizer(config, setup.model_folder, setup.model.vocab_size);
+    setup.config.dataset.tokenizer = choose_tokenizer(config, setup.model_folder, setup.model);
   }
   validate(setup.model);
   setup.trainable = trainable_patterns(config, setup.model);

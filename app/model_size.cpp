@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/error.h"
+#include "model/config_family.h"
 
 namespace penstock {
 namespace {
@@ -62,7 +63,7 @@ std::optional<ModelSize> parse_model_size(const std::string& text) {
     size.model_type = text.substr(0, colon);
     number = text.substr(colon + 1);
   }
-  if (number.size() < 2 || !is_supported_model_type(size.model_type)) return std::nullopt;
+  if (number.size() < 2 || find_config_family(size.model_type) == nullptr) return std::nullopt;
   const double unit = unit_of(number.back());
   const char* end = number.data() + number.size() - 1;
   double value = 0;

@@ -26,7 +26,6 @@ namespace {
 constexpr const char* kConfigName = "config.yaml";
 constexpr const char* kMetricsName = "metrics.jsonl";
 constexpr const char* kModelName = "model";
-constexpr const char* kSourceName = "source";  // as app/source_folder.h says
 
 [[noreturn]] void throw_io(const fs::path& path, int error) {
   throw Error(ExitCode::kIo, fmt::format("{}: cannot be written ({}); choose another training.output_dir",

@@ -13,6 +13,9 @@
 
 namespace penstock {
 
+// The folder in a run that app/source_folder.h fills.
+inline constexpr const char* kSourceName = "source";
+
 struct RunRequest {
   std::filesystem::path config_path;   // its stem names the run
   std::string output_dir;              // empty: <runs>/<stem>-<n>

@@ -36,6 +36,9 @@ RunChoice choose_directory(const RunSetup& setup, const fs::path& config_path, c
   }
   const bool may_hold_model = continues || (choice.kind == RunChoice::Kind::kNew && !choice.directory.empty());
   if (may_hold_model) check_model_folder_target((choice.directory / "model").string(), continues);
+  if (!setup.model_folder.empty()) {
+    check_model_folder_source(setup.model_folder, layer_layouts(setup.model, setup.trainable));
+  }
   return choice;
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "app/run_directory.h"
 #include "core/error.h"
 #include "model/folder_files.h"
 #include "model/folder_in_progress.h"
@@ -18,8 +19,10 @@ std::string find_model_folder(const RunConfig& config) {
   try {
     return resolve_model_path(config.model.model_name_or_path);
   } catch (const Error&) {
+    // Only for a run that has weights of its own: a new one needs the folder's.
     const fs::path kept = fs::path(config.training.output_dir) / kSourceName;
-    if (config.training.output_dir.empty() || !fs::exists(kept / "config.json", ignored)) throw;
+    const bool goes_on = !config.training.output_dir.empty() && !config.training.resume_from_checkpoint.empty();
+    if (!goes_on || !fs::exists(kept / "config.json", ignored)) throw;
     spdlog::warn("{} is no longer there: its configuration and files come from {}", config.model.model_name_or_path,
                  kept.string());
     return kept.string();

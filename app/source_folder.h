@@ -12,12 +12,11 @@
 
 namespace penstock {
 
-inline constexpr const char* kSourceName = "source";
 // Of all kept files together; tokenizers take some tens of MiB.
 inline constexpr uint64_t kMaxKeptBytes = 256 * kMiB;
 
-// The folder that model.model_name_or_path names; <output_dir>/source where that is no longer there and the run has
-// kept it. Throws Error(kBadInput) as resolve_model_path does.
+// The folder that model.model_name_or_path names; <output_dir>/source where that is no longer there, the run has kept
+// it, and is resumed. Throws Error(kBadInput) as resolve_model_path does.
 std::string find_model_folder(const RunConfig& config);
 
 // Copies config.json and the files we do not own from `model_folder` to <run>/source; complete or absent. Warns and

@@ -78,9 +78,9 @@ std::unique_ptr<DocumentStore> load_documents(const std::vector<std::string>& en
   if (bytes && options.vocab_size < kByteVocabularySize) {
     throw Error(
         ExitCode::kBadInput,
-        fmt::format("{} is text, which needs a vocabulary of {} (bytes and specials), and the model's is {}: set "
-                    "model.vocab_size={} or give pre-tokenised rows",
-                    documents.kind_path, kByteVocabularySize, options.vocab_size, kByteVocabularySize));
+        fmt::format("{} is text, which needs a vocabulary of {} (bytes and specials), and the model's is {}: use "
+                    "a model with a larger one or give pre-tokenised rows",
+                    documents.kind_path, kByteVocabularySize, options.vocab_size));
   }
   return documents.texts.finish();
 }

@@ -1,6 +1,8 @@
 #include "model/config_family.h"
 
 #include <algorithm>
+#include <array>
+#include <iterator>
 #include <numeric>
 #include <vector>
 
@@ -125,6 +127,12 @@ constexpr ConfigFamily kFamilies[] = {
      .window_rule = WindowRule::kUnrotated},
 };
 
+constexpr auto kModelTypes = [] {
+  std::array<const char*, std::size(kFamilies)> names = {};
+  for (size_t i = 0; i < names.size(); ++i) names[i] = kFamilies[i].model_type;
+  return names;
+}();
+
 // Families that grew out of a supported one under another name.
 struct Relative {
   const char* prefix;  // of the unknown model_type
@@ -176,10 +184,6 @@ std::string nearest_model_type(std::string_view model_type) {
   return std::min_element(std::begin(kFamilies), std::end(kFamilies), closer)->model_type;
 }
 
-std::string supported_model_types() {
-  std::string names;
-  for (const ConfigFamily& family : kFamilies) names += (names.empty() ? "" : ", ") + std::string(family.model_type);
-  return names;
-}
+std::span<const char* const> supported_model_types() { return kModelTypes; }
 
 }  // namespace penstock

@@ -56,7 +56,7 @@ const ConfigFamily* find_config_family(std::string_view model_type);
 // The supported model_type that is closest to an unknown one, by kinship where it is known, else by spelling.
 std::string nearest_model_type(std::string_view model_type);
 
-// "llama, mistral, ..."
-std::string supported_model_types();
+// "llama", "mistral" and so on: every family there is, in the order of their names.
+std::span<const char* const> supported_model_types();
 
 }  // namespace penstock

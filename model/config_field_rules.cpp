@@ -15,13 +15,22 @@ using nlohmann::json;
 struct FixedField {
   const char* name;
   const char* accepted;  // JSON; null and absence are accepted too
+  const char* remedy = "use a model that has it";
 };
 
 constexpr FixedField kFixedFields[] = {
-    {"add_cross_attention", "false"}, {"attention_dropout", "0.0"},    {"auto_map", "null"},
-    {"chunk_size_feed_forward", "0"}, {"is_encoder_decoder", "false"}, {"original_max_position_embeddings", "null"},
-    {"partial_rotary_factor", "1.0"}, {"per_layer_config", "null"},    {"pruned_heads", "{}"},
-    {"quantization_config", "null"},  {"rope_interleaved", "false"},   {"use_mrope", "false"},
+    {"add_cross_attention", "false", "use a decoder-only model"},
+    {"attention_dropout", "0.0", "set it to 0.0"},
+    {"auto_map", "null", "use a model whose code is part of transformers"},
+    {"chunk_size_feed_forward", "0", "set it to 0"},
+    {"is_encoder_decoder", "false", "use a decoder-only model"},
+    {"original_max_position_embeddings", "null", "move it into rope_scaling"},
+    {"partial_rotary_factor", "1.0", "use a model that rotates whole heads"},
+    {"per_layer_config", "null"},
+    {"pruned_heads", "{}", "use a model with all its heads"},
+    {"quantization_config", "null", "use the unquantised weights"},
+    {"rope_interleaved", "false"},
+    {"use_mrope", "false"},
 };
 
 // Of those, the ones that speak for a whole multimodal folder.
@@ -125,10 +134,10 @@ bool contains(const char* const (&names)[kCount], const std::string& name) {
 }
 
 // Numbers compare by value, so that 0 and 0.0 are the same.
-void check_fixed(const ConfigFields& fields, const char* name, const char* accepted) {
-  const json* value = fields.find(name);
-  if (value == nullptr || *value == json::parse(accepted)) return;
-  fields.refuse(name, fmt::format("Penstock supports only {} here: use a model that has it", accepted));
+void check_fixed(const ConfigFields& fields, const FixedField& field) {
+  const json* value = fields.find(field.name);
+  if (value == nullptr || *value == json::parse(field.accepted)) return;
+  fields.refuse(field.name, fmt::format("Penstock supports only {} here: {}", field.accepted, field.remedy));
 }
 
 // A field that only some families read: read there, fixed in the others.
@@ -150,7 +159,7 @@ bool check_family_field(const ConfigFields& fields, const ConfigFamily& family, 
   };
   for (const Rule& rule : rules) {
     if (name != rule.name) continue;
-    if (!rule.is_read) check_fixed(fields, rule.name, rule.accepted);
+    if (!rule.is_read) check_fixed(fields, {rule.name, rule.accepted});
     return true;
   }
   return false;
@@ -159,7 +168,7 @@ bool check_family_field(const ConfigFields& fields, const ConfigFamily& family, 
 }  // namespace
 
 void check_known_fields(const ConfigFields& fields, const ConfigFamily& family) {
-  for (const FixedField& field : kFixedFields) check_fixed(fields, field.name, field.accepted);
+  for (const FixedField& field : kFixedFields) check_fixed(fields, field);
   for (const auto& [name, value] : fields.object().items()) {
     const auto is_name = [&name = name](const FixedField& field) { return name == field.name; };
     if (std::any_of(std::begin(kFixedFields), std::end(kFixedFields), is_name)) continue;
@@ -173,7 +182,7 @@ void check_known_fields(const ConfigFields& fields, const ConfigFamily& family) 
 
 void check_wrapper_fields(const ConfigFields& fields) {
   for (const FixedField& field : kFixedFields) {
-    if (contains(kWrapperFixedFields, field.name)) check_fixed(fields, field.name, field.accepted);
+    if (contains(kWrapperFixedFields, field.name)) check_fixed(fields, field);
   }
 }
 

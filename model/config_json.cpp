@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 #include "model/config_blocks.h"
 #include "model/config_family.h"
 #include "model/config_field_rules.h"
@@ -63,13 +64,13 @@ json parse_object(std::string_view text, const std::string& file) {
 const ConfigFamily& require_family(const ConfigFields& fields) {
   const json* model_type = fields.find("model_type");
   if (model_type == nullptr || !model_type->is_string()) {
-    fields.refuse("model_type", fmt::format("it must be one of {}", supported_model_types()));
+    fields.refuse("model_type", fmt::format("it must be one of {}", fmt::join(supported_model_types(), ", ")));
   }
   const std::string name = model_type->get<std::string>();
   const ConfigFamily* family = find_config_family(name);
   if (family == nullptr) {
     fields.refuse("model_type", fmt::format("Penstock trains {}; the nearest is {}: use a model of that type",
-                                            supported_model_types(), nearest_model_type(name)));
+                                            fmt::join(supported_model_types(), ", "), nearest_model_type(name)));
   }
   return *family;
 }
@@ -85,6 +86,16 @@ int64_t read_derived(const ConfigFields& fields, const char* field, int64_t abse
 int64_t read_token_id(const ConfigFields& fields, const char* field, int64_t absent) {
   if (!fields.contains(field)) return absent;
   return fields.find(field) == nullptr ? -1 : *fields.integer(field);
+}
+
+// As an index of the embedding -1 is its last row to transformers, which then neither draws nor trains that row. The
+// other special tokens only choose text, and a BOS of -1 is one that no model has.
+int64_t read_pad_token_id(const ConfigFields& fields, int64_t absent) {
+  const int64_t id = read_token_id(fields, "pad_token_id", absent);
+  if (id == -1 && fields.find("pad_token_id") != nullptr) {
+    fields.refuse("pad_token_id", "to transformers that is the last token: set it to null where the model has none");
+  }
+  return id;
 }
 
 std::vector<int64_t> read_eos_token_ids(const ConfigFields& fields, int64_t absent) {
@@ -139,7 +150,7 @@ ModelConfig read_fields(const ConfigFields& fields, const ConfigFamily& family) 
   config.initializer_range = fields.number("initializer_range").value_or(config.initializer_range);
   config.bos_token_id = read_token_id(fields, "bos_token_id", family.bos_token_id);
   config.eos_token_ids = read_eos_token_ids(fields, family.eos_token_id);
-  config.pad_token_id = read_token_id(fields, "pad_token_id", family.pad_token_id);
+  config.pad_token_id = read_pad_token_id(fields, family.pad_token_id);
   const RotaryPositions rotary = read_rotary_positions(fields, family.rope_theta, config.max_position_embeddings);
   config.rope_theta = rotary.theta;
   config.rope_scaling = rotary.scaling;
@@ -203,7 +214,7 @@ ModelConfig read_text_part(const json& root, const std::string& file) {
     fields.refuse("model_type",
                   fmt::format("Penstock does not know how this type uses its text_config; it trains {} "
                               "and the text part of llava, mistral3, idefics3, internvl, voxtral and others",
-                              supported_model_types()));
+                              fmt::join(supported_model_types(), ", ")));
   }
   check_wrapper_fields(fields);
   json text = root["text_config"];

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <system_error>
 
 #include "core/bytes.h"
@@ -19,6 +20,13 @@ constexpr size_t kMaxNameBytes = 255;  // of a directory entry
 constexpr std::string_view kWeightSuffixes[] = {".safetensors", ".bin", ".pt",      ".pth",       ".ckpt",      ".gguf",
                                                 ".onnx",        ".h5",  ".msgpack", ".onnx_data", ".index.json"};
 
+constexpr const char* kTokenizerFiles[] = {
+    "tokenizer.json", "tokenizer.model", "tokenizer.model.v3",      "tokenizer.tiktoken", "spiece.model", "tekken.json",
+    "tiktoken.model", "qwen.tiktoken",   "sentencepiece.bpe.model", "vocab.json",         "vocab.txt",
+};
+constexpr std::string_view kTokenizerSettings[] = {"tokenizer_config.json", "special_tokens_map.json",
+                                                   "added_tokens.json"};
+
 bool is_weight_file(std::string_view name) {
   return std::any_of(std::begin(kWeightSuffixes), std::end(kWeightSuffixes),
                      [&](std::string_view suffix) { return name.ends_with(suffix); });
@@ -30,9 +38,22 @@ bool is_cache_blob(const fs::path& folder, const fs::path& target) {
          target.parent_path() == folder.parent_path().parent_path() / "blobs";
 }
 
-// Both without links. Files lie directly in the folder; a link may lead to another of them.
+// Both without links. Files lie directly in the folder or among its templates; a link may lead to another of them.
 bool stays_inside(const fs::path& folder, const fs::path& target) {
-  return target.parent_path() == folder || is_cache_blob(folder, target);
+  return target.parent_path() == folder || target.parent_path() == folder / kChatTemplateFolder ||
+         is_cache_blob(folder, target);
+}
+
+// `inner` is empty or a subfolder of `home`.
+void add_unowned(const fs::path& home, const fs::path& inner, std::vector<std::string>& names) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(home / inner)) {
+    const std::string name = entry.path().filename().string();
+    if ((inner.empty() && name == "config.json") || is_weight_file(name)) continue;
+    std::error_code error;
+    if (!entry.is_regular_file(error)) continue;  // follows links
+    const fs::path target = fs::canonical(entry.path(), error);
+    if (!error && stays_inside(home, target)) names.push_back((inner / name).string());
+  }
 }
 
 }  // namespace
@@ -67,18 +88,25 @@ std::string read_folder_text(const std::string& folder, const std::string& name,
   return read_text_file(folder_file(folder, name), max_bytes);
 }
 
+std::string tokenizer_file(const std::string& folder) {
+  std::error_code error;
+  for (const char* name : kTokenizerFiles) {
+    if (fs::exists(fs::path(folder) / name, error)) return name;
+  }
+  return "";
+}
+
+bool is_tokenizer_setting(std::string_view name) {
+  return std::find(std::begin(kTokenizerSettings), std::end(kTokenizerSettings), name) != std::end(kTokenizerSettings);
+}
+
 std::vector<std::string> unowned_files(const std::string& folder) {
   std::vector<std::string> names;
   try {
     const fs::path home = fs::canonical(folder);
-    for (const fs::directory_entry& entry : fs::directory_iterator(home)) {
-      const std::string name = entry.path().filename().string();
-      if (name == "config.json" || is_weight_file(name)) continue;
-      std::error_code error;
-      if (!entry.is_regular_file(error)) continue;  // follows links
-      const fs::path target = fs::canonical(entry.path(), error);
-      if (!error && stays_inside(home, target)) names.push_back(name);
-    }
+    add_unowned(home, "", names);
+    const bool has_templates = fs::symlink_status(home / kChatTemplateFolder).type() == fs::file_type::directory;
+    if (has_templates) add_unowned(home, kChatTemplateFolder, names);
   } catch (const fs::filesystem_error& error) {
     throw Error(ExitCode::kBadInput, fmt::format("{}: cannot list it: {}", folder, error.code().message()));
   }
@@ -88,6 +116,8 @@ std::vector<std::string> unowned_files(const std::string& folder) {
 
 void copy_folder_file(const std::string& folder, const std::string& name, const std::string& target) {
   const InputFile from(folder_file(folder, name));
+  std::error_code error;
+  fs::create_directories(fs::path(target).parent_path(), error);  // the file says what is wrong where this fails
   OutputFile to(target);
   std::vector<std::byte> buffer(std::min(kCopyBytes, std::max<uint64_t>(from.size_bytes(), 1)));
   for (uint64_t done = 0; done < from.size_bytes();) {

@@ -14,18 +14,28 @@ namespace penstock {
 // most.
 bool is_plain_name(std::string_view name);
 
-// <folder>/<name>, after following links by the rule above. The file need not exist. Throws Error(kBadInput) for a link
-// that leads out, dangles or turns in a circle.
+// <folder>/<name>, a plain name or one of unowned_files(), after following links by the rule above. The file need not
+// exist. Throws Error(kBadInput) for a link that leads out, dangles or turns in a circle.
 std::string folder_file(const std::string& folder, const std::string& name);
 
 // folder_file() as text; Error(kBadInput) for more than `max_bytes` and for what is no regular file.
 std::string read_folder_text(const std::string& folder, const std::string& name, uint64_t max_bytes);
 
+// The one subfolder whose files belong to a model: a tokenizer's chat templates beside its first.
+inline constexpr const char* kChatTemplateFolder = "additional_chat_templates";
+
+// The file that shows that a folder has a tokenizer, a slow one included; empty: none. tokenizer.json comes first.
+std::string tokenizer_file(const std::string& folder);
+// A file that only says more about a tokenizer, such as special_tokens_map.json.
+bool is_tokenizer_setting(std::string_view name);
+
 // Files that a rewritten folder keeps: tokenizer, templates, licence, whatever else lies there. Sorted names of regular
-// files, without config.json, weights of any format and their indexes, subfolders, and links that lead out.
+// files, without config.json, weights of any format and their indexes, subfolders (the files of kChatTemplateFolder
+// are named with it in front), and links that lead out.
 std::vector<std::string> unowned_files(const std::string& folder);
 
-// Copies a file of `folder` durably to `target`, the content where it is a link. Throws Error(kBadInput), Error(kIo).
+// Copies a file of `folder` durably to `target`, the content where it is a link; makes the folder that `target` lies
+// in. Throws Error(kBadInput), Error(kIo).
 void copy_folder_file(const std::string& folder, const std::string& name, const std::string& target);
 
 }  // namespace penstock

@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "fmt/format.h"
 #include "model/config_json.h"
+#include "model/finite_values.h"
 #include "model/folder_files.h"
 #include "model/strict_json.h"
 #include "model/tensor_names.h"
@@ -24,10 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxConfigBytes = kMiB;
-// A few hundred thousand tensors; the largest published model has under a hundred thousand.
-constexpr uint64_t kMaxIndexBytes = 64 * kMiB;
-constexpr const char* kSingleName = "model.safetensors";
-constexpr const char* kIndexName = "model.safetensors.index.json";
 constexpr uint64_t kCompareElements = 64 * 1024;
 
 [[noreturn]] void refuse(const std::string& message) { throw Error(ExitCode::kBadInput, message); }
@@ -36,32 +33,20 @@ bool is_recomputed_table(std::string_view name) { return name.ends_with("rotary_
 
 bool is_float_type(std::string_view dtype) { return dtype == "F32" || dtype == "BF16" || dtype == "F16"; }
 
-// NaN and infinity have all ones in the exponent. No early end and one width throughout: the loop vectorises.
-template <typename Bits>
-bool has_non_finite(std::span<const Bits> values, Bits exponent_mask) {
-  Bits bad = 0;
-  for (const Bits value : values) bad |= static_cast<Bits>((value & exponent_mask) == exponent_mask ? 1 : 0);
-  return bad != 0;
-}
-
-bool is_finite(float value) { return (std::bit_cast<uint32_t>(value) & 0x7f800000u) != 0x7f800000u; }
-
 [[noreturn]] void refuse_value(const StoredTensor& tensor, uint64_t element, float value) {
   refuse(fmt::format("{}: tensor {} holds {} at element {}; the weights are damaged", tensor.file->path(),
                      printable_name(tensor.entry->name), value, element));
 }
 
-void require_finite(const StoredTensor& tensor, uint64_t first_element, std::span<const float> values) {
-  if (!has_non_finite<uint32_t>({reinterpret_cast<const uint32_t*>(values.data()), values.size()}, 0x7f800000u)) return;
-  const auto bad = std::find_if_not(values.begin(), values.end(), is_finite);
-  refuse_value(tensor, first_element + static_cast<uint64_t>(bad - values.begin()), *bad);
-}
+float value_of(uint32_t bits) { return std::bit_cast<float>(bits); }
+float value_of(bf16_bits bits) { return float_from_bf16(bits); }
 
-void require_finite(const StoredTensor& tensor, uint64_t first_element, std::span<const bf16_bits> values) {
-  if (!has_non_finite<bf16_bits>(values, 0x7f80u)) return;
-  const auto bad =
-      std::find_if_not(values.begin(), values.end(), [](bf16_bits bits) { return is_finite(float_from_bf16(bits)); });
-  refuse_value(tensor, first_element + static_cast<uint64_t>(bad - values.begin()), float_from_bf16(*bad));
+template <typename Bits>
+void require_finite(const StoredTensor& tensor, uint64_t first_element, std::span<const std::byte> bytes) {
+  const std::span values(reinterpret_cast<const Bits*>(bytes.data()), bytes.size() / sizeof(Bits));
+  if (all_finite(values)) return;
+  const auto bad = std::find_if_not(values.begin(), values.end(), is_finite<Bits>);
+  refuse_value(tensor, first_element + static_cast<uint64_t>(bad - values.begin()), value_of(*bad));
 }
 
 // Links count even where they lead nowhere: that is an error of its own. What cannot be looked at is absent.
@@ -86,17 +71,19 @@ ModelConfig load_model_config(const std::string& path) {
   return parse_config_json(read_config_json(path), (fs::path(path) / "config.json").string());
 }
 
-bool holds_weights(const std::string& path) { return has_entry(path, kSingleName) || has_entry(path, kIndexName); }
+bool holds_weights(const std::string& path) {
+  return has_entry(path, kWeightsName) || has_entry(path, kWeightIndexName);
+}
 
 WeightFolder::WeightFolder(const std::string& path, std::span<const LayerLayout> layers) : path_(path) {
-  const bool has_single = has_entry(path, kSingleName);
-  const bool has_index = has_entry(path, kIndexName);
+  const bool has_single = has_entry(path, kWeightsName);
+  const bool has_index = has_entry(path, kWeightIndexName);
   if (has_single == has_index) {
     refuse(fmt::format("{}: {} model.safetensors {} model.safetensors.index.json; {}", path, has_single ? "both" : "no",
                        has_single ? "and" : "or", has_single ? "remove one" : "only safetensors weights are read"));
   }
   if (has_single) {
-    add_file(folder_file(path, kSingleName));
+    add_file(folder_file(path, kWeightsName));
   } else {
     open_shards();
   }
@@ -117,8 +104,9 @@ void WeightFolder::add_file(const std::string& path) {
 }
 
 void WeightFolder::open_shards() {
-  const std::string index_path = (fs::path(path_) / kIndexName).string();
-  const WeightMap weight_map = parse_weight_index(read_folder_text(path_, kIndexName, kMaxIndexBytes), index_path);
+  const std::string index_path = (fs::path(path_) / kWeightIndexName).string();
+  const WeightMap weight_map =
+      parse_weight_index(read_folder_text(path_, kWeightIndexName, kMaxWeightIndexBytes), index_path);
   std::set<std::string> shard_names;
   for (const auto& [tensor, file] : weight_map) shard_names.insert(file);
   files_.reserve(shard_names.size());  // stored_ points into it
@@ -240,7 +228,7 @@ StoredTensor WeightFolder::find(std::string_view name) const {
 void WeightFolder::read(std::string_view name, uint64_t first_element, std::span<float> out) const {
   const StoredTensor tensor = find(name);
   tensor.file->read_floats(*tensor.entry, first_element, out);
-  require_finite(tensor, first_element, std::span<const float>(out));
+  require_finite<uint32_t>(tensor, first_element, std::as_bytes(out));
 }
 
 void WeightFolder::read_stored(std::string_view name, uint64_t first_element, std::span<std::byte> out) const {
@@ -250,10 +238,9 @@ void WeightFolder::read_stored(std::string_view name, uint64_t first_element, st
   const uint64_t width = is_narrow ? sizeof(bf16_bits) : sizeof(float);
   tensor.file->read_bytes(*tensor.entry, first_element * width, out);
   if (is_narrow) {
-    const std::span values(reinterpret_cast<const bf16_bits*>(out.data()), out.size() / width);
-    require_finite(tensor, first_element, values);
+    require_finite<bf16_bits>(tensor, first_element, out);
   } else {
-    require_finite(tensor, first_element, std::span(reinterpret_cast<const float*>(out.data()), out.size() / width));
+    require_finite<uint32_t>(tensor, first_element, out);
   }
 }
 

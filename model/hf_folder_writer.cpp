@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "core/bf16.h"
 #include "core/byte_vocabulary.h"
 #include "core/check.h"
 #include "core/error.h"
@@ -11,6 +12,7 @@
 #include "fmt/format.h"
 #include "model/byte_tokenizer_files.h"
 #include "model/config_json.h"
+#include "model/finite_values.h"
 #include "model/folder_files.h"
 #include "model/folder_in_progress.h"
 #include "model/hf_folder.h"
@@ -32,19 +34,14 @@ fs::path normal_target(const std::string& path) {
   return target;
 }
 
-// In the weights' own bits: NaN and infinity have all ones in the exponent.
 template <typename Bits>
-bool has_non_finite(std::span<const std::byte> bytes, Bits exponent_mask) {
-  const std::span values(reinterpret_cast<const Bits*>(bytes.data()), bytes.size() / sizeof(Bits));
-  Bits bad = 0;  // no early end and one width throughout: the loop vectorises
-  for (const Bits value : values) bad |= static_cast<Bits>((value & exponent_mask) == exponent_mask ? 1 : 0);
-  return bad != 0;
+bool are_finite(std::span<const std::byte> bytes) {
+  return all_finite(std::span(reinterpret_cast<const Bits*>(bytes.data()), bytes.size() / sizeof(Bits)));
 }
 
 void require_finite(const TensorSpec& tensor, DType dtype, std::span<const std::byte> bytes) {
-  const bool is_bad = dtype == DType::kFloat32 ? has_non_finite<uint32_t>(bytes, 0x7f800000u)
-                                               : has_non_finite<uint16_t>(bytes, 0x7f80u);
-  if (is_bad) {
+  const bool is_good = dtype == DType::kFloat32 ? are_finite<uint32_t>(bytes) : are_finite<bf16_bits>(bytes);
+  if (!is_good) {
     throw Error(ExitCode::kNumericStop,
                 fmt::format("tensor {} holds a NaN or an infinity; the model is not written. Resume from an earlier "
                             "checkpoint with a lower learning rate",
@@ -109,12 +106,13 @@ void write_source_files(const FolderInProgress& folder, const ModelConfig& confi
                         const std::string& config_text) {
   const std::string config_path = (fs::path(settings.source) / "config.json").string();
   write_text_file(folder.file("config.json"), patch_config_json(config_text, config_path, settings.dtype));
-  bool has_tokenizer = false;
+  const bool adds_tokenizer = settings.tokenizer == TokenizerFiles::kBytes && tokenizer_file(settings.source).empty();
   for (const std::string& name : unowned_files(settings.source)) {
+    // Settings of a tokenizer that is not there would change ours.
+    if (adds_tokenizer && is_tokenizer_setting(name)) continue;
     copy_folder_file(settings.source, name, folder.file(name));
-    has_tokenizer |= name.find("token") != std::string::npos || name == "vocab.json";
   }
-  if (settings.tokenizer == TokenizerFiles::kBytes && !has_tokenizer) write_byte_tokenizer(folder, config);
+  if (adds_tokenizer) write_byte_tokenizer(folder, config);
 }
 
 // A multimodal source gives names and the other tensors; null for any other.
@@ -130,10 +128,17 @@ std::unique_ptr<WeightFolder> open_source_weights(const std::string& source, con
   return std::make_unique<WeightFolder>(source, layers);
 }
 
+bool is_flat(const fs::path& folder, std::string_view allowed) {
+  const auto is_other_folder = [&](const fs::directory_entry& entry) {
+    return entry.is_directory() && entry.path().filename() != allowed;
+  };
+  return std::none_of(fs::directory_iterator(folder), fs::directory_iterator(), is_other_folder);
+}
+
 bool holds_only_a_model(const fs::path& folder) {
-  const auto is_folder = [](const fs::directory_entry& entry) { return entry.is_directory(); };
-  return fs::exists(folder / "config.json") &&
-         std::none_of(fs::directory_iterator(folder), fs::directory_iterator(), is_folder);
+  const fs::path templates = folder / kChatTemplateFolder;
+  return fs::exists(folder / "config.json") && is_flat(folder, kChatTemplateFolder) &&
+         (!fs::is_directory(templates) || is_flat(templates, ""));
 }
 
 }  // namespace
@@ -155,6 +160,10 @@ void check_model_folder_target(const std::string& path, bool overwrite) {
   } catch (const fs::filesystem_error& error) {
     throw Error(ExitCode::kIo, fmt::format("{}: cannot look at it: {}", path, error.code().message()));
   }
+}
+
+void check_model_folder_source(const std::string& source, std::span<const LayerLayout> layers) {
+  open_source_weights(source, read_config_json(source), layers);
 }
 
 void write_model_folder(const std::string& path, const ModelConfig& config, std::span<const LayerLayout> layers,

@@ -32,8 +32,13 @@ using LayerTensorSource =
     std::function<void(size_t layer, const TensorPlace& place, uint64_t first_element, std::span<std::byte> out)>;
 
 // Throws Error(kBadInput) when writing to `path` would replace something that settings.overwrite does not cover: call
-// it before a long run. Only a folder with a config.json and without folders inside is ever replaced.
+// it before a long run. Only a folder with a config.json and no folder inside but additional chat templates is ever
+// replaced.
 void check_model_folder_target(const std::string& path, bool overwrite);
+
+// Throws Error(kBadInput) where write_model_folder() would find that `source` lacks what is needed for a model of
+// `layers`: call it before a long run.
+void check_model_folder_source(const std::string& source, std::span<const LayerLayout> layers);
 
 // Writes config.json, weights (one file, or shards and their index) and the files beside them to "<path>.tmp", durably,
 // and renames. `layers` are those of `config`. With a source: its config.json with only the changed keys patched, every

@@ -8,8 +8,9 @@
 
 #include "core/error.h"
 #include "fmt/format.h"
+#include "model/folder_files.h"
 #include "model/strict_json.h"
-#include "nlohmann/json.hpp"
+#include "model/weight_index.h"
 
 namespace penstock {
 namespace {
@@ -19,7 +20,6 @@ namespace fs = std::filesystem;
 // The hub's own limits are tighter; a path must stay a path.
 constexpr size_t kMaxNameCharacters = 96;
 constexpr size_t kMaxRevisionCharacters = 256;
-constexpr size_t kMaxIndexBytes = size_t{64} << 20;
 
 struct HubModel {
   std::string id;        // "org/name" or "name"
@@ -47,21 +47,32 @@ bool are_parts(std::string_view name, size_t max_parts) {
   }
 }
 
+// The hub takes no name that begins or ends with '-' or '.'; the command we print would take one for an option.
+bool is_hub_id(std::string_view id) {
+  if (id.size() > kMaxNameCharacters || !are_parts(id, 2)) return false;
+  for (const std::string_view reserved : {"--", "..", "/-", "/.", "-/", "./"}) {  // "--" stands for '/' in the cache
+    if (id.find(reserved) != std::string_view::npos) return false;
+  }
+  const auto is_edge = [](char character) { return character != '-' && character != '.'; };
+  return is_edge(id.front()) && is_edge(id.back());
+}
+
 std::optional<HubModel> parse_hub_id(const std::string& text) {
   const size_t at = text.find('@');
   const HubModel model{text.substr(0, at), at == std::string::npos ? "" : text.substr(at + 1)};
-  if (model.id.size() > kMaxNameCharacters || !are_parts(model.id, 2)) return std::nullopt;
+  if (!is_hub_id(model.id)) return std::nullopt;
   if (at == std::string::npos) return model;
   // A branch may hold slashes ("refs/pr/1").
-  if (model.revision.size() > kMaxRevisionCharacters || !are_parts(model.revision, 8)) return std::nullopt;
+  const bool is_option = model.revision.starts_with('-');
+  if (is_option || model.revision.size() > kMaxRevisionCharacters || !are_parts(model.revision, 8)) return std::nullopt;
   return model;
 }
 
 // The order in which huggingface_hub asks.
 std::string cache_folder(const EnvironmentLookup& environment) {
   for (const auto& [variable, rest] :
-       {std::pair{"HF_HUB_CACHE", ""}, std::pair{"HF_HOME", "/hub"}, std::pair{"XDG_CACHE_HOME", "/huggingface/hub"},
-        std::pair{"HOME", "/.cache/huggingface/hub"}}) {
+       {std::pair{"HF_HUB_CACHE", ""}, std::pair{"HUGGINGFACE_HUB_CACHE", ""}, std::pair{"HF_HOME", "/hub"},
+        std::pair{"XDG_CACHE_HOME", "/huggingface/hub"}, std::pair{"HOME", "/.cache/huggingface/hub"}}) {
     const std::string value = environment(variable);
     if (value.empty()) continue;
     return (value.starts_with("~/") ? environment("HOME") + value.substr(1) : value) + rest;
@@ -120,39 +131,40 @@ class Snapshot {
 
   // A download that was cut off leaves files out, or links to nothing.
   void check_complete(const fs::path& snapshot) const {
-    const auto require = [&](const std::string& file) {
+    const auto holds = [&](const std::string& file) {
       std::error_code ignored;
-      if (!fs::is_regular_file(snapshot / file, ignored)) {
-        refuse(fmt::format("lacks {} in {}", printable_name(file), snapshot.string()));
-      }
+      return fs::is_regular_file(snapshot / file, ignored);
+    };
+    const auto require = [&](const std::string& file) {
+      if (!holds(file)) refuse(fmt::format("lacks {} in {}", printable_name(file), snapshot.string()));
     };
     require("config.json");
-    std::error_code ignored;
-    const fs::path index = snapshot / "model.safetensors.index.json";
-    if (fs::is_regular_file(snapshot / "model.safetensors", ignored)) return;
-    if (!fs::is_regular_file(index, ignored)) require("model.safetensors");
-    for (const std::string& shard : shards(index)) require(shard);
+    if (holds(kWeightsName)) return;
+    if (holds(kWeightIndexName)) {
+      for (const auto& [tensor, shard] : read_index(snapshot)) require(shard);
+      return;
+    }
+    for (const char* pickled : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+      if (holds(pickled)) refuse_pickled(snapshot, pickled);
+    }
+    require(kWeightsName);
   }
 
-  // The files that the index names.
-  std::vector<std::string> shards(const fs::path& index) const {
-    std::error_code ignored;
-    if (fs::file_size(index, ignored) > kMaxIndexBytes) refuse(fmt::format("has a damaged {}", index.string()));
-    std::ifstream stream(index, std::ios::binary);
-    const std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-    const nlohmann::json root = parse_strict_json(text, index.string());
-    const bool has_map = root.is_object() && root.contains("weight_map") && root["weight_map"].is_object();
-    if (!has_map) refuse(fmt::format("has a damaged {}", index.string()));
-    std::vector<std::string> names;
-    for (const auto& [tensor, file] : root["weight_map"].items()) {
-      const std::string name = file.is_string() ? file.get<std::string>() : "";
-      if (!is_part(name)) refuse(fmt::format("has a damaged {}", index.string()));
-      names.push_back(name);
+  // Fetching again would bring the same files.
+  [[noreturn]] void refuse_pickled(const fs::path& snapshot, const char* name) const {
+    throw Error(ExitCode::kBadInput,
+                fmt::format("model {} has {} and no {} in {}; only safetensors weights are read: save it once with "
+                            "transformers: AutoModelForCausalLM.from_pretrained(\"{}\").save_pretrained(FOLDER)",
+                            model_.id, name, kWeightsName, snapshot.string(), model_.id));
+  }
+
+  WeightMap read_index(const fs::path& snapshot) const {
+    try {
+      return parse_weight_index(read_folder_text(snapshot.string(), kWeightIndexName, kMaxWeightIndexBytes),
+                                (snapshot / kWeightIndexName).string());
+    } catch (const Error& error) {
+      refuse(fmt::format("is damaged in the hub cache ({})", error.what()));
     }
-    std::sort(names.begin(), names.end());
-    names.erase(std::unique(names.begin(), names.end()), names.end());
-    if (names.empty()) refuse(fmt::format("has a damaged {}", index.string()));
-    return names;
   }
 
   HubModel model_;

@@ -1,14 +1,13 @@
 #include "model/model_config.h"
 
-#include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <limits>
 
 #include "core/check.h"
 #include "core/error.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
+#include "model/config_family.h"
 
 namespace penstock {
 namespace {
@@ -21,8 +20,6 @@ constexpr int64_t kMaxBlocks = 10'000;
 constexpr int64_t kMaxExtent = int64_t{1} << 31;
 // 16 bytes a parameter (float32 state) must stay countable in 63 bits, with room for a sum over layers.
 constexpr int64_t kMaxParameters = int64_t{1} << 56;
-
-constexpr const char* kModelTypes[] = {"llama", "mistral", "qwen2", "qwen3", "smollm3"};
 
 [[noreturn]] void refuse(const char* field, const std::string& value, const std::string& remedy) {
   throw Error(ExitCode::kBadInput, fmt::format("model: {} is {}; {}", field, value, remedy));
@@ -146,14 +143,10 @@ __int128 parameters(const ModelConfig& config) {
 
 }  // namespace
 
-bool is_supported_model_type(const std::string& model_type) {
-  return std::find(std::begin(kModelTypes), std::end(kModelTypes), model_type) != std::end(kModelTypes);
-}
-
 void validate(const ModelConfig& config) {
-  if (!is_supported_model_type(config.model_type)) {
+  if (find_config_family(config.model_type) == nullptr) {
     refuse("model_type", '"' + config.model_type + '"',
-           fmt::format("the supported types are {}", fmt::join(kModelTypes, ", ")));
+           fmt::format("the supported types are {}", fmt::join(supported_model_types(), ", ")));
   }
   validate_extents(config);
   validate_heads(config);

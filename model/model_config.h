@@ -59,11 +59,8 @@ struct ModelConfig {
   bool operator==(const ModelConfig&) const = default;
 };
 
-// The families whose folders are read and written: "llama", "mistral", "qwen2", "qwen3", "smollm3".
-bool is_supported_model_type(const std::string& model_type);
-
-// Throws Error(kBadInput) that names the field, its value and the remedy: extents > 0, heads divisible by key-value
-// heads, even head_dim, per-block lists of the right length, sizes that fit 63 bits.
+// Throws Error(kBadInput) that names the field, its value and the remedy: a supported family, extents > 0, heads
+// divisible by key-value heads, even head_dim, per-block lists of the right length, sizes that fit 63 bits.
 void validate(const ModelConfig& config);
 
 // A tied head is counted once.

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "fmt/format.h"
+#include "model/strict_json.h"
 
 namespace penstock {
 namespace {
@@ -42,7 +43,7 @@ const NamedRopeType& read_type(const ConfigFields& fields) {
   const json* value = fields.find(used);
   if (value == nullptr) return kRopeTypes[0];
   if (const json* other = fields.find("type"); other != nullptr && *other != *value) {
-    fields.refuse("type", fmt::format("rope_type is {}: make them agree", value->dump(-1, ' ', true)));
+    fields.refuse("type", fmt::format("rope_type is {}: make them agree", json_excerpt(*value)));
   }
   for (const NamedRopeType& named : kRopeTypes) {
     if (*value == named.name) return named;

@@ -39,8 +39,8 @@ void write_weight_files(const std::string& folder, std::span<const SafetensorsSp
   for (size_t shard = 0; shard < shard_count; ++shard) {
     const size_t first = borders[shard];
     const std::span<const SafetensorsSpec> part = tensors.subspan(first, borders[shard + 1] - first);
-    const std::string name = shard_count == 1 ? "model.safetensors"
-                                              : fmt::format("model-{:05}-of-{:05}.safetensors", shard + 1, shard_count);
+    const std::string name =
+        shard_count == 1 ? kWeightsName : fmt::format("model-{:05}-of-{:05}.safetensors", shard + 1, shard_count);
     write_safetensors(folder + "/" + name, part, [&](size_t index, uint64_t first_element, std::span<std::byte> out) {
       source(first + index, first_element, out);
     });
@@ -50,7 +50,7 @@ void write_weight_files(const std::string& folder, std::span<const SafetensorsSp
     }
   }
   if (shard_count == 1) return;
-  write_text_file(folder + "/model.safetensors.index.json", weight_index_text(files, total_bytes));
+  write_text_file(folder + "/" + kWeightIndexName, weight_index_text(files, total_bytes));
 }
 
 }  // namespace penstock

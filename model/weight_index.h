@@ -8,6 +8,12 @@
 
 namespace penstock {
 
+// What transformers calls one file of weights, and the index of several.
+inline constexpr const char* kWeightsName = "model.safetensors";
+inline constexpr const char* kWeightIndexName = "model.safetensors.index.json";
+// A few hundred thousand tensors; the largest published model has under a hundred thousand.
+inline constexpr uint64_t kMaxWeightIndexBytes = uint64_t{64} << 20;
+
 // Tensor name -> name of a .safetensors file in the same folder.
 using WeightMap = std::map<std::string, std::string>;
 

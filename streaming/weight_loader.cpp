@@ -7,9 +7,14 @@
 #include <tuple>
 #include <vector>
 
+#include "core/bf16.h"
 #include "core/check.h"
+#include "core/error.h"
 #include "core/worker_team.h"
+#include "fmt/format.h"
+#include "model/finite_values.h"
 #include "model/hf_folder.h"
+#include "model/strict_json.h"
 #include "streaming/weight_values.h"
 
 namespace penstock {
@@ -48,11 +53,23 @@ std::vector<Piece> cut_into_pieces(const ModelMemory& memory, const WeightFolder
   return pieces;
 }
 
+// A finite value within half a bf16 step of the largest exponent's end has an infinite wire weight.
+void require_finite_wire(const StoredTensor& stored, uint64_t first, std::span<const float> values) {
+  const auto has_wire = [](float value) { return is_finite(split_master(value).hi); };
+  const auto bad = std::find_if_not(values.begin(), values.end(), has_wire);
+  if (bad == values.end()) return;
+  throw Error(ExitCode::kBadInput,
+              fmt::format("{}: tensor {} holds {} at element {}, which is infinite as a bfloat16 weight; repair the "
+                          "weights, or set optimizer.state_format: float32",
+                          stored.file->path(), printable_name(stored.entry->name), *bad,
+                          first + static_cast<uint64_t>(bad - values.begin())));
+}
+
 void load_piece(const WeightFolder& weights, const LayerStateView& view, const Piece& piece, std::span<float> buffer) {
   const std::string& name = piece.place->spec.name;
   // split_master of a bf16 value is that value and no remainder; an fp32 master is the value itself.
-  const char* wire_name = wire_dtype(view.format) == DType::kBFloat16 ? "BF16" : "F32";
-  if (piece.stored.entry->dtype == wire_name) {
+  const bool is_narrow = wire_dtype(view.format) == DType::kBFloat16;
+  if (piece.stored.entry->dtype == (is_narrow ? "BF16" : "F32")) {
     weights.read_stored(name, piece.first, wire_elements(view, *piece.place, piece.first, piece.count));
     clear_state(view, *piece.place, piece.first, piece.count);
     return;
@@ -60,6 +77,7 @@ void load_piece(const WeightFolder& weights, const LayerStateView& view, const P
   for (uint64_t done = 0; done < piece.count;) {
     const std::span<float> values = buffer.first(std::min<uint64_t>(buffer.size(), piece.count - done));
     weights.read(name, piece.first + done, values);
+    if (is_narrow) require_finite_wire(piece.stored, piece.first + done, values);
     store_values(view, *piece.place, piece.first + done, values);
     done += values.size();
   }
@@ -118,7 +136,8 @@ void load_weights(ModelMemory& memory, const std::string& folder, const LoadOpti
         return;
       }
       const uint64_t done = done_bytes += pieces[index].stored_bytes();
-      if (reader == 0 && options.progress) options.progress(done, total_bytes);  // the caller's own thread
+      // On the caller's own thread. The end is reported once, when every reader has come to it.
+      if (reader == 0 && options.progress && done < total_bytes) options.progress(done, total_bytes);
     }
   };
   WorkerTeam team(options.readers);

@@ -21,7 +21,7 @@ struct LoadOptions {
 };
 
 // The folder's config.json gave the memory its shape; moments become zero. Throws Error(kBadInput) for weights that do
-// not fit or are not finite.
+// not fit or are not finite, on the wire included.
 void load_weights(ModelMemory& memory, const std::string& folder, const LoadOptions& options = {});
 
 }  // namespace penstock

@@ -46,6 +46,8 @@ TEST(SourceFolder, IsTheRunsCopyOnlyWhereTheFolderIsGone) {
   keep_source_files(model, run);
   EXPECT_EQ(find_model_folder(config), model.string());
   fs::remove_all(model);
+  EXPECT_THROW(find_model_folder(config), Error) << "a new run needs its weights";
+  config.training.resume_from_checkpoint = "auto";
   EXPECT_EQ(find_model_folder(config), (run / "source").string());
   fs::remove_all(run / "source");
   EXPECT_THROW(find_model_folder(config), Error);

@@ -44,6 +44,28 @@ def test_trainable_patterns(folder):
         assert says in refused.err, refused.err
 
 
+def test_a_hub_id_is_found_in_the_local_cache(folder):
+    """As huggingface_hub lays it out: a ref names the commit, its files are links to blobs."""
+    cache = folder / "hf/hub/models--me--tiny"
+    snapshot = cache / "snapshots/0123456789abcdef0123456789abcdef01234567"
+    snapshot.mkdir(parents=True)
+    (cache / "blobs").mkdir()
+    (cache / "refs").mkdir()
+    (cache / "refs/main").write_text(snapshot.name)
+    for number, path in enumerate(sorted((folder / "Tiny_Qwen3").iterdir())):
+        path.rename(cache / f"blobs/{number}")
+        (snapshot / path.name).symlink_to(f"../../blobs/{number}")
+    home = {"HF_HOME": str(folder / "hf"), "HF_HUB_CACHE": ""}
+    (folder / "hub.yaml").write_text("model_name_or_path: me/tiny\n")
+    run = penstock("train", "hub.yaml", *FREEZE, cwd=folder, env=home)
+    assert "done: step 2" in run.out
+    assert "me/tiny" in (folder / "run/config.yaml").read_text(), "the id, not this machine's path"
+    penstock("export", "run", "--out", "exported", cwd=folder, env=home)
+    Qwen3ForCausalLM.from_pretrained(folder / "exported")
+    missing = penstock("train", "hub.yaml", *FREEZE, "model_name_or_path=me/other", cwd=folder, env=home, expect=65)
+    assert "hf download me/other" in missing.err
+
+
 SHAPE = """\
 vocab_size: 20000
 tie_word_embeddings: true

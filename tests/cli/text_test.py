@@ -203,7 +203,27 @@ def test_bytes_into_a_model_of_another_tokenizer_are_refused(bad):
     refuse(bad, 65, "tokenizer: byte", "tokenizer.json", "set model", command=command)
     (bad / "model" / "tokenizer.json").rename(bad / "model" / "tokenizer.model")
     refuse(bad, 65, "tokenizer: byte", "tokenizer.model", command=command)
-    penstock(*command, "train_from_scratch=true", cwd=bad)
+    scratch = (*command, "train_from_scratch=true")
+    refuse(bad, 65, "tokenizer: byte", "tokenizer.model", "under `model`", command=scratch)
+
+
+def test_bytes_into_a_shape_folder_need_its_special_tokens(bad):
+    """The export has the folder's config.json and our tokenizer: both must name the same tokens."""
+    shutil.rmtree(bad / "model")
+    command = ("train", "config.yaml", "tokenizer=byte", "train_from_scratch=true", "output_dir=run")
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    LlamaConfig(vocab_size=100, **shape).save_pretrained(bad / "model")
+    refuse(bad, 65, "tokenizer: byte needs a vocabulary of 259", command=command)
+    LlamaConfig(vocab_size=300, **shape).save_pretrained(bad / "model")
+    refuse(bad, 65, "tokenizer: byte", "bos_token_id 256, eos_token_id 257", command=command)
+    assert not (bad / "run").exists()
+    LlamaConfig(vocab_size=300, bos_token_id=256, eos_token_id=257, pad_token_id=258, **shape).save_pretrained(
+        bad / "model")
+    penstock(*command, cwd=bad)
+    tokenizer = AutoTokenizer.from_pretrained(bad / "run" / "model")
+    config = LlamaForCausalLM.from_pretrained(bad / "run" / "model").config
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        assert getattr(tokenizer, name) == getattr(config, name), name
 
 
 def test_a_shape_has_no_tokenizer_of_its_own(bad):

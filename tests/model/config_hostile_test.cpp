@@ -70,6 +70,7 @@ constexpr FieldCase kFieldCases[] = {
     {"llama", "initializer_range", "\"0.02\""},
     {"llama", "bos_token_id", "263"},
     {"llama", "bos_token_id", "1.5"},
+    {"llama", "pad_token_id", "-1"},  // the last row to transformers
     {"llama", "pad_token_id", "-2"},
     {"llama", "pad_token_id", "[1]"},
     {"llama", "eos_token_id", "[1, \"x\"]"},
@@ -160,6 +161,9 @@ TEST(ConfigHostile, TextThatIsNotPrintable) {
     value["model_type"] = name;
     expect_printable_refusal(value.dump());
   }
+  json two_types = shape_json("llama");
+  two_types["rope_scaling"] = {{"rope_type", std::string(100'000, 'x')}, {"type", "linear"}};
+  expect_printable_refusal(two_types.dump());
   expect_printable_refusal("{\"a\": \"\xff\"}");
   expect_printable_refusal("{\"a\": \"\xc3\xa9\x1b[31m\"}");
   expect_printable_refusal("{\"a\": \"" + std::string(1'000'000, 'x'));

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "config_cases.h"
 #include "expect_error.h"
 
@@ -199,6 +201,32 @@ TEST(ConfigJson, AcceptsTheHarmlessValuesOfFieldsThatChangeTheMaths) {
                 {"pretraining_tp", 2},
                 {"transformers.js_config", {{"dtype", "q4"}}}});
   EXPECT_EQ(parse_json(value), plain);
+}
+
+TEST(ConfigJson, FieldsThatChangeTheMathsSayWhatToDo) {
+  const std::tuple<const char*, json, const char*> cases[] = {
+      {"attention_dropout", 0.1, "set it to 0.0"},
+      {"auto_map", {{"AutoModel", "code.Model"}}, "use a model whose code is part of transformers"},
+      {"quantization_config", {{"bits", 4}}, "use the unquantised weights"},
+      {"rope_interleaved", true, "use a model that has it"},
+      {"sliding_window", 4096, "use a model that has it"},
+  };
+  for (const auto& [field, bad, remedy] : cases) {
+    json value = shape_json("llama");
+    value[field] = bad;
+    expect_error(ExitCode::kBadInput, {field, remedy}, [&] { parse_json(value); });
+  }
+}
+
+// No model has a token -1: as BOS it is none. As padding transformers takes it for the last row.
+TEST(ConfigJson, ATokenOfMinusOne) {
+  json value = shape_json("llama");
+  value["bos_token_id"] = -1;
+  EXPECT_EQ(parse_json(value).bos_token_id, -1);
+  value["pad_token_id"] = nullptr;
+  EXPECT_EQ(parse_json(value).pad_token_id, -1);
+  value["pad_token_id"] = -1;
+  expect_error(ExitCode::kBadInput, {"pad_token_id is -1", "null"}, [&] { parse_json(value); });
 }
 
 TEST(ConfigJson, UnknownTypesNameTheNearestFamily) {

@@ -180,8 +180,12 @@ TEST(ModelFolder, KeepsTheFilesOfItsSource) {
     source.folder.write(name, "weights");
   }
   fs::create_directory(source.folder.path("onnx"));
+  fs::create_directory(source.folder.path("additional_chat_templates"));
+  source.folder.write("additional_chat_templates/tools.jinja", "{{ tools }}");
+  fs::create_symlink("../LICENSE", source.folder.path("additional_chat_templates/inner.jinja"));
   const TemporaryFolder elsewhere;
   fs::create_symlink(elsewhere.write("secret", "key"), source.folder.path("notes.txt"));
+  fs::create_symlink(elsewhere.path("secret"), source.folder.path("additional_chat_templates/outer.jinja"));
   fs::create_symlink("LICENSE", source.folder.path("COPYING"));
   fs::create_symlink("absent", source.folder.path("dangling"));
   ASSERT_EQ(::mkfifo(source.folder.path("pipe").c_str(), 0600), 0);
@@ -191,12 +195,33 @@ TEST(ModelFolder, KeepsTheFilesOfItsSource) {
   const ModelFolderSettings settings = {.tokenizer = TokenizerFiles::kBytes, .source = source.path()};
   write_tiny(path, settings, marked_source(DType::kBFloat16));
   for (const auto& [name, text] : kept) EXPECT_EQ(TemporaryFolder::read(path + "/" + name), text) << name;
-  EXPECT_EQ(file_names(path), (std::vector<std::string>{".gitattributes", "COPYING", "LICENSE", "chat_template.jinja",
-                                                        "config.json", "generation_config.json", "model.safetensors",
-                                                        "modeling_x.py", "tokenizer.json"}));
+  EXPECT_EQ(file_names(path),
+            (std::vector<std::string>{".gitattributes", "COPYING", "LICENSE", "additional_chat_templates",
+                                      "chat_template.jinja", "config.json", "generation_config.json",
+                                      "model.safetensors", "modeling_x.py", "tokenizer.json"}));
+  EXPECT_EQ(file_names(path + "/additional_chat_templates"), (std::vector<std::string>{"inner.jinja", "tools.jinja"}));
+  EXPECT_EQ(TemporaryFolder::read(path + "/additional_chat_templates/tools.jinja"), "{{ tools }}");
   EXPECT_FALSE(fs::is_symlink(path + "/COPYING"));
   EXPECT_EQ(TemporaryFolder::read(path + "/config.json"), TemporaryFolder::read(source.folder.path("config.json")));
   expect_marked(path, tiny_config());
+  EXPECT_NO_THROW(check_model_folder_target(path, true));  // what we wrote we replace
+  fs::create_directory(path + "/additional_chat_templates/more");
+  expect_error(ExitCode::kBadInput, {"more than a model"}, [&] { check_model_folder_target(path, true); });
+}
+
+// Their files belong to another folder, or are there already.
+TEST(ModelFolder, LinkedTemplatesAreNotFollowed) {
+  const TemporaryFolder elsewhere;
+  elsewhere.write("secret.jinja", "key");
+  for (const std::string& target : {elsewhere.path(""), std::string(".")}) {
+    const LooseFolder source;
+    source.folder.write("chat_template.jinja", "{{ x }}");
+    fs::create_directory_symlink(target, source.folder.path("additional_chat_templates"));
+    const TemporaryFolder folder;
+    write_tiny(folder.path("model"), {.source = source.path()}, marked_source(DType::kBFloat16));
+    EXPECT_TRUE(fs::exists(folder.path("model/chat_template.jinja")));
+    EXPECT_FALSE(fs::exists(folder.path("model/additional_chat_templates"))) << target;
+  }
 }
 
 TEST(ModelFolder, PatchesOnlyTheElementType) {
@@ -220,6 +245,14 @@ TEST(ModelFolder, ASourceWithoutTokenizerGetsTheByteTokenizer) {
   write_tiny(folder.path("model"), {.tokenizer = TokenizerFiles::kBytes, .source = source.path()},
              marked_source(DType::kBFloat16));
   EXPECT_EQ(TemporaryFolder::read(folder.path("model/tokenizer.json")), byte_tokenizer_json());
+  // Settings without a tokenizer are none, and would give ours the special tokens of another.
+  source.folder.write("special_tokens_map.json", "{}");
+  source.folder.write("tokenizer_config.json", "{}");
+  write_tiny(folder.path("model"), {.tokenizer = TokenizerFiles::kBytes, .overwrite = true, .source = source.path()},
+             marked_source(DType::kBFloat16));
+  EXPECT_EQ(TemporaryFolder::read(folder.path("model/tokenizer.json")), byte_tokenizer_json());
+  EXPECT_EQ(TemporaryFolder::read(folder.path("model/tokenizer_config.json")), byte_tokenizer_config_json(2048));
+  EXPECT_FALSE(fs::exists(folder.path("model/special_tokens_map.json")));
   expect_error(ExitCode::kBadInput, {"gone", "config.json"}, [&] {
     write_tiny(folder.path("other"), {.source = folder.path("gone")}, marked_source(DType::kBFloat16));
   });
@@ -260,6 +293,8 @@ TEST(ModelFolder, OtherTensorsOfAMultimodalSourcePassThrough) {
   write_tiny(source.path(), {.overwrite = true, .source = source.path()}, marked_source(DType::kBFloat16));
   EXPECT_TRUE(SafetensorsFile(source.folder.path("model.safetensors")).find("scale") != nullptr);
   fs::remove(source.folder.path("model.safetensors"));
+  expect_error(ExitCode::kBadInput, {"holds no weights", "pass through"},
+               [&] { check_model_folder_source(source.path(), layer_layouts(tiny_config())); });
   expect_error(ExitCode::kBadInput, {"holds no weights", "pass through"},
                [&] { write_tiny(folder.path("other"), {.source = source.path()}, marked_source(DType::kBFloat16)); });
   EXPECT_EQ(folder.entry_count(), 1u);

@@ -77,6 +77,7 @@ TEST_F(HubCache, AsksTheVariablesInTheOrderOfHuggingfaceHub) {
   add("HOME", "home", "home/.cache/huggingface/hub");
   add("XDG_CACHE_HOME", "xdg", "xdg/huggingface/hub");
   add("HF_HOME", "hf", "hf/hub");
+  add("HUGGINGFACE_HUB_CACHE", "older", "older");
   add("HF_HUB_CACHE", "cache", "cache");
   variables = {{"HOME", folder_.path("home")}, {"HF_HOME", "~/elsewhere"}};
   const std::string snapshot = add_model("home/elsewhere/hub", "models--org--name");
@@ -115,6 +116,26 @@ TEST_F(HubCache, RefusesIncompleteSnapshots) {
   expect_missing("org/name", {"model.safetensors.index.json", "JSON"});
 }
 
+TEST_F(HubCache, SaysThatPickledWeightsAreNotRead) {
+  const std::string snapshot = add_model("hub", "models--org--name");
+  fs::remove(snapshot + "/model.safetensors");
+  const std::string inside = std::string("hub/models--org--name/snapshots/") + kCommit;
+  write(inside + "/training_args.bin", "x");
+  expect_missing("org/name", {"lacks model.safetensors", "hf download org/name"});
+  for (const char* name : {"pytorch_model.bin.index.json", "pytorch_model.bin"}) {
+    write(inside + "/" + name, "weights");
+    try {
+      resolve_model_path("org/name", cache());
+      ADD_FAILURE() << name;
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), testing::HasSubstr(std::string(name) + " and no model.safetensors"));
+      EXPECT_THAT(error.what(), testing::HasSubstr("only safetensors weights are read"));
+      EXPECT_THAT(error.what(), testing::Not(testing::HasSubstr("hf download")));
+    }
+    fs::remove(folder_.path(inside + "/" + name));
+  }
+}
+
 TEST_F(HubCache, RefusesHostileRefs) {
   add_model("hub", "models--org--name");
   for (const std::string& ref : {std::string(), std::string("\n"), std::string("../../evil"), std::string("/etc"),
@@ -128,9 +149,29 @@ TEST_F(HubCache, RefusesHostileRefs) {
 
 TEST_F(HubCache, RefusesNamesThatAreNeither) {
   add_model("hub", "models--org--name");
-  for (const char* name :
-       {"", "org/", "/name", "org/name/more", "../name", "org/..", "org/na me", "org/name@", "org/name@../main",
-        "org/name@/main", "org/name@a//b", "@main", "org/n\name", "org/\xff", "/no/such/folder", "./org/name"}) {
+  for (const char* name : {"",
+                           "org/",
+                           "/name",
+                           "org/name/more",
+                           "../name",
+                           "org/..",
+                           "org/na me",
+                           "org/name@",
+                           "org/name@../main",
+                           "org/name@/main",
+                           "org/name@a//b",
+                           "@main",
+                           "org/n\name",
+                           "-org/name",
+                           "--help",
+                           "org/-name",
+                           "org--name",
+                           "org/na--me",
+                           "org/name-",
+                           "org/name@-v1",
+                           "org/\xff",
+                           "/no/such/folder",
+                           "./org/name"}) {
     SCOPED_TRACE(name);
     expect_missing(name, {"neither a folder nor a hub id"});
   }

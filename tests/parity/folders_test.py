@@ -10,6 +10,7 @@ from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
     LlavaConfig,
@@ -215,6 +216,39 @@ def test_a_multimodal_run_whose_source_is_gone_is_refused_in_one_line(tmp_path):
     errors = [line for line in result.err.splitlines() if line.startswith("error")]
     assert len(errors) == 1 and "pass through" in errors[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_multimodal_run_that_could_not_be_exported_does_not_start(tmp_path):
+    source = tmp_path / "source"
+    make_llava(source)
+    config = write_run(tmp_path, source)
+    penstock("train", config, "max_steps=1", cwd=tmp_path)
+    for path in source.glob("model*.safetensors*"):
+        path.unlink()
+    scratch = (config, "train_from_scratch=true", f"output_dir={tmp_path / 'scratch'}")
+    source_gone = (config, "resume_from_checkpoint=auto", "max_steps=2")
+    for arguments in (scratch, source_gone):
+        if arguments == source_gone:
+            source.rename(tmp_path / "gone")
+        result = penstock("train", *arguments, cwd=tmp_path, expect=65)
+        errors = [line for line in result.err.splitlines() if "error" in line]
+        assert len(errors) == 1 and "pass through" in errors[0], result.err
+        assert "step" not in result.out and not (tmp_path / "scratch").exists()
+
+
+def test_other_chat_templates_are_kept(tmp_path):
+    source = tmp_path / "source"
+    make_model("llama", torch.bfloat16).save_pretrained(source)
+    add_files(source)
+    (source / "additional_chat_templates").mkdir()
+    (source / "additional_chat_templates" / "tools.jinja").write_text("{{ tools }}")
+    penstock("train", write_run(tmp_path, source), cwd=tmp_path)
+    for folder in ("run/source", "run/model"):
+        assert (tmp_path / folder / "additional_chat_templates" / "tools.jinja").read_text() == "{{ tools }}"
+    templates = AutoTokenizer.from_pretrained(tmp_path / "run" / "model").chat_template
+    assert templates["tools"] == "{{ tools }}"
+    penstock("train", tmp_path / "run" / "config.yaml", "resume_from_checkpoint=auto", "max_steps=3", cwd=tmp_path)
+    assert (tmp_path / "run/model/additional_chat_templates/tools.jinja").exists()
 
 
 @pytest.mark.parametrize("size", ["5XB", "GB", "-1", "0", "99999999999GB", "1.5GB"])

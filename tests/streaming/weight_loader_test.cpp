@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -24,8 +25,6 @@ namespace penstock {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr float kBadValue = INFINITY;
 
 // Any value of a trained model, none of which bf16 holds exactly: seeded by tensor and element.
 float value_of(uint64_t tensor, uint64_t element) {
@@ -52,6 +51,7 @@ struct FolderPlan {
   std::string dtype;
   uint64_t shard_bytes = uint64_t{1} << 40;
   std::string bad_tensor = {};
+  float bad_value = INFINITY;
 };
 
 class SourceFolder {
@@ -71,7 +71,7 @@ class SourceFolder {
       const uint64_t width = safetensors_element_bytes(plan.dtype);
       for (uint64_t i = 0; i < out.size() / width; ++i) {
         const bool is_bad = specs[index].name == plan.bad_tensor && first + i == 7;
-        const float value = is_bad ? kBadValue : value_of(index, first + i);
+        const float value = is_bad ? plan.bad_value : value_of(index, first + i);
         const uint16_t narrow = plan.dtype == "F16" ? half_of(value) : bf16_from_float(value);
         std::memcpy(&out[i * width], width == 4 ? static_cast<const void*>(&value) : &narrow, width);
       }
@@ -204,6 +204,19 @@ TEST(WeightLoader, TensorsOfSeveralPieces) {
   }
 }
 
+TEST(WeightLoader, TheEndIsReportedOnce) {
+  const ModelConfig config = tiny_model(2);
+  const SourceFolder source(config, {.dtype = "BF16"});
+  for (const int readers : {1, 3}) {
+    ModelMemory memory = make_memory({StateFormat::kExact, "llama", {}, true}, config);
+    int ends = 0;
+    load_weights(memory, source.path, {.readers = readers, .progress = [&](uint64_t done, uint64_t total) {
+                                         ends += done == total ? 1 : 0;
+                                       }});
+    EXPECT_EQ(ends, 1) << readers << " readers";
+  }
+}
+
 TEST(WeightLoader, NonFiniteWeightsAreRefusedByTensorAndElement) {
   const ModelConfig config = tiny_model(2);
   for (const bool has_state : {true, false}) {
@@ -222,6 +235,35 @@ TEST(WeightLoader, NonFiniteWeightsAreRefusedByTensorAndElement) {
                 << message;
           }
         }
+      }
+    }
+  }
+}
+
+// Finite, and the last value whose bf16 half is still finite is one bit below.
+TEST(WeightLoader, AValueWhoseWireWeightIsInfiniteIsRefused) {
+  const ModelConfig config = tiny_model(2);
+  const std::string name = "model.layers.1.mlp.up_proj.weight";
+  for (const uint32_t bits : {0x7f7f7fffu, 0x7f7f8000u, 0x7f7fffffu, 0xff7f7fffu, 0xff7f8000u}) {
+    const bool is_narrow_enough = (bits & 0x7fffffffu) < 0x7f7f8000u;
+    const SourceFolder source(config, {.dtype = "F32", .bad_tensor = name, .bad_value = std::bit_cast<float>(bits)});
+    for (const bool has_state : {true, false}) {
+      for (const StateFormat format : {StateFormat::kExact, StateFormat::kFloat32}) {
+        SCOPED_TRACE(std::to_string(bits) + (has_state ? " with" : " without") + " state");
+        ModelMemory memory = make_memory({format, "llama", {}, has_state}, config);
+        std::string message;
+        try {
+          load_weights(memory, source.path, {.readers = 2});
+        } catch (const Error& error) {
+          EXPECT_EQ(error.code(), ExitCode::kBadInput);
+          message = error.what();
+        }
+        const bool is_refused = format == StateFormat::kExact && !is_narrow_enough;
+        EXPECT_EQ(message.find("tensor " + name) != std::string::npos &&
+                      message.find("at element 7, which is infinite as a bfloat16") != std::string::npos,
+                  is_refused)
+            << message;
+        EXPECT_EQ(message.empty(), !is_refused) << message;
       }
     }
   }
