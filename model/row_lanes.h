@@ -10,7 +10,11 @@
 #include "core/bf16.h"
 
 // A kernel in three versions, picked when the program starts.
+#ifdef __SANITIZE_THREAD__
+#define PENSTOCK_ROW_KERNEL  // the clones' resolvers run before the thread sanitizer does, and would crash in it
+#else
 #define PENSTOCK_ROW_KERNEL __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#endif
 // Parts of a kernel have to be inlined to be compiled for its instruction set.
 #define PENSTOCK_LANES_INLINE [[gnu::always_inline]] inline
 
