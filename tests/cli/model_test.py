@@ -1,8 +1,11 @@
 """Which tensors are trained, and heads that are too large for the device, as a user spells it."""
 
+import json
+
 import pytest
+import torch
 from penstock_runner import penstock, penstock_json
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 
 @pytest.fixture
@@ -42,6 +45,36 @@ def test_trainable_patterns(folder):
                         ("finetuning_type=freeze trainable=*", "leave one of them out")]:
         refused = penstock("train", "freeze.yaml", *FREEZE, *wrong.split(), cwd=folder, expect=65)
         assert says in refused.err, refused.err
+
+
+def transformers_loss(model, path):
+    total, count = 0.0, 0
+    for line in path.read_text().splitlines():
+        ids = torch.tensor([json.loads(line)["input_ids"]])
+        with torch.no_grad():
+            logits = model(input_ids=ids).logits[0, :-1]
+        total += torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum").item()
+        count += ids.shape[1] - 1
+    return total / count
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "smollm3"])
+def test_a_new_model_of_every_family_is_the_same_in_transformers(folder, family):
+    """Four blocks: one of a smollm3's has no positions."""
+    keys = {
+        "model_type": family, "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.3, "tokenizer": "none",
+        "path": "tokens.jsonl", "eval_path": "tokens.jsonl", "max_seq_len": 32, "max_steps": 2, "learning_rate": 1e-2,
+        "state_format": "float32", "compute_dtype": "float32", "max_new_tokens": 0, "output_dir": "run",
+    }
+    if family not in ("qwen2", "smollm3"):  # these have no such field
+        keys["head_dim"] = 16
+    (folder / "new.yaml").write_text("".join(f"{key}: {value}\n" for key, value in keys.items()))
+    penstock("train", "new.yaml", cwd=folder)
+    ours = penstock_json("eval", "run", cwd=folder)["loss"]
+    model = AutoModelForCausalLM.from_pretrained(folder / "run/model", dtype=torch.float32)
+    assert model.config.model_type == family
+    assert transformers_loss(model, folder / "tokens.jsonl") == pytest.approx(ours, rel=1e-5)
 
 
 def test_a_hub_id_is_found_in_the_local_cache(folder):
