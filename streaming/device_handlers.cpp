@@ -17,10 +17,8 @@ std::span<float> as_floats(std::span<std::byte> bytes) {
   return {reinterpret_cast<float*>(bytes.data()), bytes.size() / sizeof(float)};
 }
 
-// The layout of what is in the op's slots: a layer's, or that of a part of the head.
 const LayerLayout& slot_layout(const DeviceWork& work, const OpContext& context) {
-  if (context.op().part >= 0) return (*work.head_parts)[static_cast<size_t>(context.op().part)];
-  return work.memory->layouts()[static_cast<size_t>(context.weight_layer())];
+  return slot_layout(*work.memory, *work.head_parts, context);
 }
 
 uint64_t layout_hash(const DeviceWork& work, const OpContext& context) { return slot_layout(work, context).hash(); }
@@ -238,6 +236,12 @@ void paced(const DeviceWork& work, OpContext& context) {
 }
 
 }  // namespace
+
+const LayerLayout& slot_layout(const ModelMemory& memory, const std::vector<LayerLayout>& head_parts,
+                               const OpContext& context) {
+  if (context.op().part >= 0) return head_parts[static_cast<size_t>(context.op().part)];
+  return memory.layouts()[static_cast<size_t>(context.weight_layer())];
+}
 
 void launch_compute(OpContext& context, TemporaryObserver* temporaries, std::function<void()> work) {
   context.launch([temporaries, work = std::move(work)] {

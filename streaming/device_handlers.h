@@ -13,6 +13,10 @@ namespace penstock {
 // Issues `work` on the op's lane; what LibTorch allocates in it is charged to `temporaries`.
 void launch_compute(OpContext& context, TemporaryObserver* temporaries, std::function<void()> work);
 
+// The layout of what is in the op's weight and gradient slots: a layer's, or that of a part of the head.
+const LayerLayout& slot_layout(const ModelMemory& memory, const std::vector<LayerLayout>& head_parts,
+                               const OpContext& context);
+
 struct DeviceWork {
   RunShape shape;
   const ModelMemory* memory = nullptr;

@@ -10,8 +10,7 @@ namespace penstock {
 namespace {
 
 uint64_t layout_hash(const GenerationWork& work, const OpContext& context) {
-  if (context.op().part >= 0) return (*work.head_parts)[static_cast<size_t>(context.op().part)].hash();
-  return work.memory->layouts()[static_cast<size_t>(context.weight_layer())].hash();
+  return slot_layout(*work.memory, *work.head_parts, context).hash();
 }
 
 KvCacheView cache_view(const GenerationWork& work, std::span<std::byte> bytes) {

@@ -11,6 +11,7 @@ namespace penstock {
 
 inline constexpr const char* kFamilyNames[] = {"llama", "mistral", "qwen2", "qwen3", "smollm3"};
 
+// Odd sizes: no two extents are equal, so that a swapped pair cannot hide.
 inline ModelConfig small_config() {
   ModelConfig config;
   config.vocab_size = 263;

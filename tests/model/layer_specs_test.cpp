@@ -4,26 +4,14 @@
 
 #include <set>
 
+#include "config_cases.h"
 #include "core/error.h"
 
 namespace penstock {
 namespace {
 
-// Odd sizes: no two extents are equal, so that a swapped pair cannot hide.
-ModelConfig odd_config() {
-  ModelConfig config;
-  config.vocab_size = 263;
-  config.hidden_size = 24;
-  config.intermediate_size = 40;
-  config.num_hidden_layers = 3;
-  config.num_attention_heads = 6;
-  config.num_key_value_heads = 2;
-  config.head_dim = 10;
-  return config;
-}
-
 TEST(LayerSpecs, OneLayoutForEmbeddingEachBlockAndHead) {
-  const std::vector<LayerLayout> layouts = layer_layouts(odd_config());
+  const std::vector<LayerLayout> layouts = layer_layouts(small_config());
   ASSERT_EQ(layouts.size(), 5u);
   EXPECT_EQ(layouts.front().tensors().front().spec.name, "model.embed_tokens.weight");
   EXPECT_EQ(layouts.back().tensors().front().spec.name, "model.norm.weight");
@@ -31,7 +19,7 @@ TEST(LayerSpecs, OneLayoutForEmbeddingEachBlockAndHead) {
 }
 
 TEST(LayerSpecs, BlockTensorsInSlabOrderWithHuggingFaceShapes) {
-  const std::vector<LayerLayout> layouts = layer_layouts(odd_config());
+  const std::vector<LayerLayout> layouts = layer_layouts(small_config());
   using Expected = std::pair<std::string, std::vector<int64_t>>;
   const std::vector<Expected> expected = {
       {"model.layers.1.input_layernorm.weight", {24}},      {"model.layers.1.self_attn.q_proj.weight", {60, 24}},
@@ -50,7 +38,7 @@ TEST(LayerSpecs, BlockTensorsInSlabOrderWithHuggingFaceShapes) {
 }
 
 TEST(LayerSpecs, FusableTensorsTouchWhereSizesAllow) {
-  ModelConfig config = odd_config();
+  ModelConfig config = small_config();
   config.hidden_size = 64;
   config.head_dim = 8;
   config.num_attention_heads = 8;
@@ -67,7 +55,7 @@ TEST(LayerSpecs, FusableTensorsTouchWhereSizesAllow) {
 }
 
 TEST(LayerSpecs, NamesAreUniqueInTheModelAndSumToTheParameterCount) {
-  const ModelConfig config = odd_config();
+  const ModelConfig config = small_config();
   std::set<std::string> names;
   uint64_t count = 0;
   for (const LayerLayout& layout : layer_layouts(config)) {
@@ -79,7 +67,7 @@ TEST(LayerSpecs, NamesAreUniqueInTheModelAndSumToTheParameterCount) {
 }
 
 ModelConfig switched_config() {
-  ModelConfig config = odd_config();
+  ModelConfig config = small_config();
   config.qkv_bias = config.output_bias = config.mlp_bias = config.qk_norm = true;
   return config;
 }
@@ -123,7 +111,7 @@ TEST(LayerSpecs, SwitchedNamesSumToTheParameterCount) {
 }
 
 TEST(LayerSpecs, ATiedHeadOwnsTheEmbedding) {
-  ModelConfig config = odd_config();
+  ModelConfig config = small_config();
   config.tie_word_embeddings = true;
   const std::vector<LayerLayout> layouts = layer_layouts(config);
   EXPECT_TRUE(layouts.front().tensors().empty());
@@ -162,9 +150,9 @@ TEST(LayerSpecs, NamePatterns) {
 }
 
 TEST(LayerSpecs, APatternThatMatchesNothingIsRefusedWithTheNamesThereAre) {
-  require_trainable(odd_config(), {"*q_proj*", "model.layers.2.*"});
+  require_trainable(small_config(), {"*q_proj*", "model.layers.2.*"});
   try {
-    require_trainable(odd_config(), {"*q_proj*", "*query*"});
+    require_trainable(small_config(), {"*q_proj*", "*query*"});
     FAIL() << "it was accepted";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kBadInput);
@@ -174,7 +162,7 @@ TEST(LayerSpecs, APatternThatMatchesNothingIsRefusedWithTheNamesThereAre) {
 }
 
 TEST(LayerSpecs, PartsOfTheHeadTileItsRows) {
-  ModelConfig config = odd_config();
+  ModelConfig config = small_config();
   for (int parts = 1; parts <= 5; ++parts) {
     int64_t next = 0;
     for (int part = 0; part < parts; ++part) {

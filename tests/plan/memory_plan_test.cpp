@@ -22,10 +22,7 @@ uint64_t bytes_of(const std::vector<MemoryClass>& classes, const std::string& na
 }
 
 TEST(MemoryPlan, SumsEveryBufferOnce) {
-  std::vector<StepSettings> grid = training_grid();
-  for (const StepSettings& settings : forward_only_grid()) grid.push_back(settings);
-  for (const StepSettings& settings : model_grid()) grid.push_back(settings);
-  for (const StepSettings& settings : grid) {
+  for (const StepSettings& settings : whole_grid()) {
     const BufferTable buffers = planner(settings).buffers();
     const MemoryPlan plan = plan_memory(buffers, 1000, 17, 23);
     uint64_t host = 23;

@@ -44,4 +44,12 @@ inline std::vector<StepSettings> model_grid() {
   return grid;
 }
 
+inline std::vector<StepSettings> whole_grid() {
+  std::vector<StepSettings> grid = training_grid();
+  for (const std::vector<StepSettings>& more : {forward_only_grid(), model_grid()}) {
+    grid.insert(grid.end(), more.begin(), more.end());
+  }
+  return grid;
+}
+
 }  // namespace penstock

@@ -38,13 +38,6 @@ std::vector<std::pair<StepVariant, StepVariant>> possible_joins(const StepSettin
           {kDrain, kTrain},        {kDrain, kEval},         {kEval, kTrain},        {kEval, kEval}};
 }
 
-std::vector<StepSettings> whole_grid() {
-  std::vector<StepSettings> grid = training_grid();
-  for (const StepSettings& settings : forward_only_grid()) grid.push_back(settings);
-  for (const StepSettings& settings : model_grid()) grid.push_back(settings);
-  return grid;
-}
-
 std::vector<std::string> lane_labels(const Schedule& schedule, LaneKind lane) {
   std::vector<std::string> labels;
   for (const OpIndex op : schedule.lane(lane)) labels.push_back(op_label(schedule.ops()[op], schedule.block_count()));
