@@ -204,10 +204,6 @@ RunConfig ConfigLoader::finish(DataNeed need) {
   if (complete_) check_run_config(config_, given_, need, problems_);
   if (!problems_.empty()) throw_problems();
   complete_run_config(config_, given_);
-  if (config_.device.backend == Backend::kCuda) {
-    throw Error(ExitCode::kDevice, place(given_.line("device.backend")) +
-                                       ": device.backend: this version has no cuda backend; use host or auto");
-  }
   return config_;
 }
 

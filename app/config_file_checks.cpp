@@ -27,6 +27,7 @@ class Checks {
   void frozen();
   void schedule();
   void memory();
+  void device();
 
  private:
   void report(const std::string& full_name, std::string text) {
@@ -229,6 +230,20 @@ void Checks::memory() {
   }
 }
 
+// The emulated link and paced compute are the host device's; a card has its own.
+void Checks::device() {
+  const DeviceSection& device = config_.device;
+  if (device.backend != BackendChoice::kCuda) return;
+  for (const auto& [name, is_set] :
+       {std::pair("device.h2d_gbps", device.h2d_gbps > 0), std::pair("device.d2h_gbps", device.d2h_gbps > 0),
+        std::pair("device.latency_us", device.latency_us > 0),
+        std::pair("device.compute", device.compute == ComputeMode::kPaced)}) {
+    if (is_set && readable({name, "device.backend"})) {
+      report(name, "emulates a device, and device.backend is cuda; remove it or use device.backend: host");
+    }
+  }
+}
+
 // What the field uses when it starts from trained weights.
 void complete_fine_tuning(RunConfig& config, const GivenKeys& given) {
   if (!given.given("optimizer.beta2")) config.optimizer.beta2 = 0.999;
@@ -245,6 +260,7 @@ void check_run_config(RunConfig& config, GivenKeys& given, DataNeed need, std::v
   checks.frozen();
   checks.schedule();
   checks.memory();
+  checks.device();
 }
 
 void complete_run_config(RunConfig& config, const GivenKeys& given) {

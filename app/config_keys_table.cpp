@@ -82,6 +82,12 @@ std::vector<Row> memory_rows() {
           .means(kRounding,
                  "the head streams in so many parts of its vocabulary, for a head too large for the device; auto: "
                  "1 if it fits, else the fewest that do"),
+      choice("pin", FIELD(memory.pin))
+          .choices({"auto", "all", "transfers", "staged"})
+          .means(
+              kNo,
+              "on cuda, host memory that is page-locked. all: everything; transfers: what crosses the link; staged: a "
+              "small ring, through which copy threads move the rest; auto: all, or staged where the system refuses"),
       number("host_memory_gb", FIELD(memory.host_memory_gb))
           .range(0, 1e6)
           .unit("GiB")
@@ -93,11 +99,19 @@ std::vector<Row> device_rows() {
   return {
       choice("backend", FIELD(device.backend))
           .choices({"auto", "host", "cuda"})
-          .means(kRounding, "host: the emulated device on the CPU; cuda is refused by this version"),
+          .means(kRounding,
+                 "cuda: an NVIDIA card; host: the emulated device on the CPU; auto: the card where one can be used"),
+      whole("index", FIELD(device.index))
+          .range(0, 255)
+          .means(kNo, "which card, as `nvidia-smi` counts those that CUDA_VISIBLE_DEVICES leaves"),
       number("memory_gb", FIELD(device.memory_gb))
           .range(0, 1e6)
           .unit("GiB")
-          .means(kNo, "device memory the run may use; 0: all"),
+          .means(kNo, "device memory the run may use, to leave some to others or to try a smaller card; 0: all"),
+      truth("deterministic", FIELD(device.deterministic))
+          .means(kRounding,
+                 "on cuda: attention's backward sums in a fixed order, so that a run repeats bit for bit; slower. The "
+                 "host device always does"),
       choice("compute_dtype", FIELD(device.compute_dtype))
           .choices({"auto", "float32", "bfloat16"})
           .means(kYes, "type of the matrix products; auto: bfloat16 where the hardware has it, else float32"),

@@ -40,7 +40,7 @@ ExitCode run_eval(const VerbArguments& arguments) {
   }
   ModelMemory memory(plan.shape, plan.planner.buffers());
   load_trained_weights(setup, memory);
-  const std::unique_ptr<HostDevice> device = make_device(setup);
+  const std::unique_ptr<Device> device = make_device(setup, plan);
   StepEngine engine(plan, memory, *device, engine_options(setup));
   const EvaluationResult result =
       evaluate_documents(dataset.validation(), dataset_options(setup), setup.config.training.max_eval_tokens,

@@ -29,7 +29,7 @@ ExitCode run_gradients(const VerbArguments& arguments, const std::string& out) {
   } else {
     load_trained_weights(setup, memory);
   }
-  const std::unique_ptr<HostDevice> device = make_device(setup);
+  const std::unique_ptr<Device> device = make_device(setup, plan);
   StepEngine engine(plan, memory, *device, engine_options(setup));
   Trainer trainer(engine, {.max_grad_norm = 0});  // the update stays pending, so its settings do not count
   const StepReport report = trainer.step(TrainingStream(dataset.training(), dataset_options(setup)).next());

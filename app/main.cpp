@@ -2,10 +2,15 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <iostream>
 
 #include "app/console.h"
+#include "app/torch_version.h"
 #include "app/verbs.h"
+#include "core/cuda/linked_runtime.h"
+#include "core/cuda/pin_probe.h"
 #include "core/float_mode.h"
+#include "model/cuda_numerics.h"
 
 namespace {
 
@@ -24,12 +29,19 @@ CLI::App* add_verb(CLI::App& app, const char* name, const char* meaning, VerbArg
   return verb;
 }
 
+// Started by ourselves only (core/cuda/pin_probe.h).
+struct PinProbeArguments {
+  int index = 0;
+  uint64_t bytes = 0;
+};
+
 struct CommandLine {
   VerbArguments arguments;
   penstock::ExportArguments export_arguments;
   std::string gradients_out;
   bool schedule = false;
   penstock::InitArguments init;
+  PinProbeArguments pin_probe;
 };
 
 void add_init(CLI::App& app, penstock::InitArguments& arguments) {
@@ -60,6 +72,15 @@ void add_verbs(CLI::App& app, CommandLine& line) {
   export_verb->add_flag("--overwrite", line.export_arguments.overwrite, "replace a model folder that is there");
   plan->add_flag("--schedule", line.schedule, "print the step, op by op");
   add_init(app, line.init);
+  CLI::App* probe = app.add_subcommand("pin-probe", "pins host memory until the system refuses")->group("");
+  probe->add_option("index", line.pin_probe.index)->required();
+  probe->add_option("bytes", line.pin_probe.bytes)->required();
+}
+
+ExitCode run_pin_probe(const PinProbeArguments& arguments) {
+  penstock::CudaRuntime* runtime = penstock::linked_cuda_runtime();
+  if (runtime == nullptr) throw Error(ExitCode::kDevice, "pin-probe: this build has no CUDA");
+  return static_cast<ExitCode>(penstock::pin_probe_main(*runtime, arguments.index, arguments.bytes, std::cout));
 }
 
 ExitCode run_verb(const CLI::App& app, CommandLine& line) {
@@ -71,6 +92,7 @@ ExitCode run_verb(const CLI::App& app, CommandLine& line) {
   if (name == "generate") return run_generate(line.arguments);
   if (name == "gradients") return run_gradients(line.arguments, line.gradients_out);
   if (name == "init") return run_init(line.init);
+  if (name == "pin-probe") return run_pin_probe(line.pin_probe);
   if (name == "plan") return run_plan(line.arguments, line.schedule);
   line.export_arguments.verb = line.arguments;
   return run_export(line.export_arguments);
@@ -96,8 +118,10 @@ int run_command(int argc, char** argv) {
 int main(int argc, char** argv) {
   // Per thread and inherited: before any other thread or ATen call exists.
   penstock::set_flush_denormals();
+  penstock::prepare_cuda_environment();
   penstock::start_console(penstock::LogLevel::kInfo);
   try {
+    penstock::check_torch_version();
     return run_command(argc, argv);
   } catch (const Error& error) {
     penstock::error_console().print_line(std::string("error: ") + error.what());

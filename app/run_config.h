@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "core/cuda/pin_choice.h"
 #include "data/dataset_options.h"
 #include "model/model_config.h"
 #include "optim/learning_rate.h"
@@ -19,7 +20,7 @@ namespace penstock {
 
 enum class FinetuningType : uint8_t { kFull, kFreeze };
 enum class SaveStrategy : uint8_t { kNo, kSteps, kEpoch };
-enum class Backend : uint8_t { kAuto, kHost, kCuda };
+enum class BackendChoice : uint8_t { kAuto, kHost, kCuda };
 enum class ComputeType : uint8_t { kAuto, kFloat32, kBFloat16 };
 enum class ComputeMode : uint8_t { kReal, kPaced };
 enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
@@ -89,15 +90,18 @@ struct MemorySection {
   int64_t prefetch_depth = 1;
   int64_t gradient_slots = 2;
   ActivationPolicy activations = ActivationPolicy::kKeep;
-  std::optional<int64_t> head_parts;  // unset: 1, or the fewest that fit
-  int64_t keep_layers = 0;            // with kRecompute: the first blocks that keep all the same
-  double host_memory_gb = 0;          // 0: what is free
+  std::optional<int64_t> head_parts;   // unset: 1, or the fewest that fit
+  int64_t keep_layers = 0;             // with kRecompute: the first blocks that keep all the same
+  PinRequest pin = PinRequest::kAuto;  // CUDA only
+  double host_memory_gb = 0;           // 0: what is free
   bool operator==(const MemorySection&) const = default;
 };
 
 struct DeviceSection {
-  Backend backend = Backend::kAuto;
+  BackendChoice backend = BackendChoice::kAuto;
+  int64_t index = 0;
   double memory_gb = 0;  // 0: all
+  bool deterministic = false;
   ComputeType compute_dtype = ComputeType::kAuto;
   std::optional<int64_t> compute_threads;  // unset: one per usable CPU
   ComputeMode compute = ComputeMode::kReal;

@@ -65,16 +65,10 @@ std::vector<Remedy> remedies(const RunSetup& setup, const RunPlan& plan, uint64_
 
 }  // namespace
 
-uint64_t device_budget(const RunSetup& setup) {
-  return setup.config.device.memory_gb > 0 ? bytes_of_gigabytes(setup.config.device.memory_gb) : UINT64_MAX;
-}
+uint64_t device_budget(const RunSetup& setup) { return device_budget(setup.config.device, setup.device); }
 
-std::unique_ptr<HostDevice> make_device(const RunSetup& setup) {
-  const DeviceSection& device = setup.config.device;
-  return std::make_unique<HostDevice>(HostDeviceOptions{.budget_bytes = device_budget(setup),
-                                                        .h2d_gbps = device.h2d_gbps,
-                                                        .d2h_gbps = device.d2h_gbps,
-                                                        .latency_us = device.latency_us});
+std::unique_ptr<Device> make_device(const RunSetup& setup, const RunPlan& plan) {
+  return open_device(setup.config, setup.device, plan);
 }
 
 uint64_t data_file_bytes(const RunSetup& setup) {
@@ -101,8 +95,9 @@ void require_fit(const RunSetup& setup, const RunPlan& plan, uint64_t data_bytes
   const MemoryPlan memory = memory_plan(plan, data_bytes);
   MemoryLimits limits{.host_bytes = host_limit(setup), .device_bytes = device_budget(setup)};
   // The emulated device's memory is the host's own.
-  const bool shared_fits = memory.all_bytes() <= limits.host_bytes;
-  if (shared_fits && memory.device_bytes() <= limits.device_bytes) return;
+  const bool is_shared = setup.device.backend == Backend::kHost;
+  const bool shared_fits = !is_shared || memory.all_bytes() <= limits.host_bytes;
+  if (shared_fits && memory.host_bytes() <= limits.host_bytes && memory.device_bytes() <= limits.device_bytes) return;
   if (!shared_fits && memory.host_bytes() <= limits.host_bytes) {
     limits.device_bytes = std::min(limits.device_bytes, limits.host_bytes - memory.host_bytes());
   }

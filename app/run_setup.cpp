@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/system_memory.h"
 #include "model/hf_folder.h"
+#include "model/host_maths.h"
 #include "streaming/checkpoint.h"
 #include "streaming/model_weights.h"
 
@@ -37,7 +38,7 @@ int usable_cpus() {
   return std::max(1, CPU_COUNT(&set));
 }
 
-DType compute_dtype(const RunConfig& config) {
+DType compute_dtype(const RunConfig& config, Backend backend) {
   switch (config.device.compute_dtype) {
     case ComputeType::kFloat32:
       return DType::kFloat32;
@@ -46,7 +47,8 @@ DType compute_dtype(const RunConfig& config) {
     case ComputeType::kAuto:
       break;
   }
-  const bool narrow = config.optimizer.state_format == StateFormat::kExact && cpu_has_fast_bf16();
+  const bool is_fast = backend == Backend::kCuda || cpu_has_fast_bf16();
+  const bool narrow = config.optimizer.state_format == StateFormat::kExact && is_fast;
   return narrow ? DType::kBFloat16 : DType::kFloat32;
 }
 
@@ -136,8 +138,8 @@ void choose_head_parts(RunSetup& setup) {
   constexpr int kMostHeadParts = 256;
   const auto wanted = setup.config.memory.head_parts;
   setup.head_parts = static_cast<int>(std::min(wanted.value_or(1), setup.model.vocab_size));
-  if (wanted || setup.config.device.memory_gb <= 0) return;
   const uint64_t budget = device_budget(setup);
+  if (wanted || budget == UINT64_MAX) return;
   for (int parts = 1; parts <= std::min<int64_t>(kMostHeadParts, setup.model.vocab_size); parts *= 2) {
     setup.head_parts = parts;
     const RunPlan plan = plan_run(training_shape(setup), step_settings(setup, Purpose::kTrain));
@@ -165,7 +167,8 @@ RunSetup set_up_run(const RunConfig& config) {
   RunSetup setup{.config = config};
   set_up_model(setup);
   require_countable(config, setup.model);
-  setup.compute = compute_dtype(config);
+  setup.device = choose_device(config.device);
+  setup.compute = compute_dtype(config, setup.device.backend);
   setup.compute_threads = static_cast<int>(config.device.compute_threads.value_or(usable_cpus()));
   setup.optimizer_threads = static_cast<int>(config.optimizer.threads.value_or(usable_cpus()));
   choose_head_parts(setup);
@@ -175,6 +178,7 @@ RunSetup set_up_run(const RunConfig& config) {
 RunShape training_shape(const RunSetup& setup) {
   const StateFormat format = setup.config.optimizer.state_format;
   return {.model = setup.model,
+          .backend = setup.device.backend,
           .format = format,
           .compute = setup.compute,
           .gradient = gradient_dtype(format),
@@ -242,7 +246,9 @@ TrainerSettings trainer_settings(const RunSetup& setup, int64_t total_steps) {
 }
 
 EngineOptions engine_options(const RunSetup& setup) {
-  EngineOptions options{.optimizer_threads = setup.optimizer_threads, .compute_threads = setup.compute_threads};
+  EngineOptions options{
+      .optimizer_threads = setup.optimizer_threads,
+      .maths = {.compute_threads = setup.compute_threads, .deterministic = setup.config.device.deterministic}};
   if (setup.config.device.compute == ComputeMode::kPaced) options.pace = paced_costs(setup);
   return options;
 }

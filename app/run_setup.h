@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "app/run_config.h"
-#include "core/host_device.h"
+#include "app/run_device.h"
 #include "data/dataset.h"
 #include "streaming/generator.h"
 #include "streaming/model_memory.h"
@@ -29,6 +29,7 @@ struct RunSetup {
   std::string model_folder;     // model_name_or_path on this machine; empty: the configuration gives the shape
   TrainablePatterns trainable;  // empty: all
   int head_parts = 1;
+  RunDevice device;
   DType compute = DType::kFloat32;
   int compute_threads = 1;
   int optimizer_threads = 1;
@@ -46,7 +47,8 @@ LearningRateSettings learning_rate_settings(const RunSetup& setup, int64_t total
 TrainerSettings trainer_settings(const RunSetup& setup, int64_t total_steps);
 EngineOptions engine_options(const RunSetup& setup);
 
-std::unique_ptr<HostDevice> make_device(const RunSetup& setup);
+// As run_device.h.
+std::unique_ptr<Device> make_device(const RunSetup& setup, const RunPlan& plan);
 
 // Most device memory the run may use; UINT64_MAX: no limit is set.
 uint64_t device_budget(const RunSetup& setup);

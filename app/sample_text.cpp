@@ -120,6 +120,7 @@ void require_positions(const RunSetup& setup, const Prompt& prompt) {
 RunPlan sample_plan(const RunSetup& setup, const Prompt& prompt) {
   RunShape shape =
       generation_shape(setup.model, setup.config.optimizer.state_format, setup.compute, sample_request(setup, prompt));
+  shape.backend = setup.device.backend;
   shape.compute_threads = setup.compute_threads;
   shape.trainable = setup.trainable;
   shape.head_parts = setup.head_parts;
@@ -128,7 +129,7 @@ RunPlan sample_plan(const RunSetup& setup, const Prompt& prompt) {
 
 std::string continue_text(const RunSetup& setup, ModelMemory& memory, const Prompt& prompt) {
   const RunPlan plan = sample_plan(setup, prompt);
-  const std::unique_ptr<HostDevice> device = make_device(setup);
+  const std::unique_ptr<Device> device = make_device(setup, plan);
   StepEngine engine(plan, memory, *device, engine_options(setup));
   const std::vector<int32_t> tokens = generate(engine, sample_request(setup, prompt)).front();
   if (setup.config.dataset.tokenizer == Tokenizer::kByte) return with_replacement_characters(decode_bytes(tokens));

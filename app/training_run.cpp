@@ -30,8 +30,10 @@ std::array<double, kLaneCount> lane_milliseconds(const TraceRecorder& trace) {
 
 }  // namespace
 
-TrainingRun::TrainingRun(const RunConfig& config, const fs::path& config_path, const std::string& program)
+TrainingRun::TrainingRun(const RunConfig& config, const fs::path& config_path, const std::string& program,
+                         DeviceMaker make)
     : program_(program),
+      make_device_(std::move(make)),
       setup_(set_up_run(config)),
       prompt_(samples_at_end(setup_) ? std::optional(encode_prompt(setup_)) : std::nullopt),
       plan_(checked_plan(setup_, prompt_)),
@@ -59,14 +61,22 @@ ExitCode TrainingRun::run() {
   open();
   try {
     return train();
-  } catch (...) {
-    progress_->finish();
-    try {
-      print_closing("stopped by an error");
-    } catch (const Error&) {
-      // The first error is the one to report.
-    }
+  } catch (const Error& error) {
+    close_after_error(error.code() == ExitCode::kDevice);
     throw;
+  } catch (...) {
+    close_after_error(/*device_is_lost=*/false);
+    throw;
+  }
+}
+
+void TrainingRun::close_after_error(bool device_is_lost) {
+  progress_->finish();
+  if (device_is_lost) save_without_device();
+  try {
+    print_closing("stopped by an error");
+  } catch (const Error&) {
+    // The first error is the one to report.
   }
 }
 
@@ -88,7 +98,7 @@ ExitCode TrainingRun::train() {
 
 void TrainingRun::open() {
   memory_ = std::make_unique<ModelMemory>(plan_.shape, plan_.planner.buffers());
-  device_ = make_device(setup_);
+  device_ = make_device_(setup_, plan_);
   EngineOptions options = engine_options(setup_);
   options.traces = true;
   engine_ = std::make_unique<StepEngine>(plan_, *memory_, *device_, options);
@@ -187,6 +197,7 @@ void TrainingRun::train_one() {
                       .data_ms = data_seconds * 1e3,
                       .skipped = report.skipped};
   if (report.skipped) metrics.loss = metrics.gradient_norm = std::numeric_limits<double>::quiet_NaN();
+  if (report.step == first_step_ + 1) check_device_memory();
   if (batch.trained_tokens > 0) metrics.lane_ms = lane_milliseconds(*engine_->trace());
   metrics_->append(metrics);
   progress_->update({.step = report.step,
@@ -199,6 +210,17 @@ void TrainingRun::train_one() {
   const int64_t eval_steps = setup_.config.training.eval_steps;
   if (eval_steps > 0 && report.step % eval_steps == 0) evaluate_now();
   if (save_is_due(epoch_before)) save();
+}
+
+void TrainingRun::check_device_memory() const {
+  const MemoryUse use = device_->memory_use();
+  const uint64_t planned_bytes = memory_plan(plan_, 0).device_bytes(),
+                 peak_bytes = use.arena_bytes + use.temporary_peak_bytes;
+  if (peak_bytes <= planned_bytes + planned_bytes / 32) return;
+  spdlog::warn(
+      "the first step took {} of device memory, {} were planned: later steps may not fit; leave more free with "
+      "device.memory_gb",
+      format_bytes(peak_bytes), format_bytes(planned_bytes));
 }
 
 void TrainingRun::evaluate_now() {
@@ -238,6 +260,18 @@ void TrainingRun::save() {
                               .compute_threads = setup_.compute_threads});
   saved_step_ = trainer_->progress().step;
   remove_old_checkpoints(directory_, setup_.config.training.save_total_limit, durable_);
+}
+
+// Updates that are still pending are the host's work alone. Eager updates have mixed two steps.
+void TrainingRun::save_without_device() {
+  if (trainer_ == nullptr || setup_.config.optimizer.update == UpdateMode::kEager) return;
+  if (setup_.config.training.save_strategy == SaveStrategy::kNo || trainer_->progress().step == first_step_) return;
+  try {
+    save();
+    spdlog::warn("the device is lost; the state of step {} was whole and is saved", saved_step_);
+  } catch (const Error& error) {
+    spdlog::warn("the device is lost, and the state could not be saved: {}", error.what());
+  }
 }
 
 void TrainingRun::finish() {

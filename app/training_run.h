@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,12 +20,17 @@ namespace penstock {
 
 class TrainingRun {
  public:
+  using DeviceMaker = std::function<std::unique_ptr<Device>(const RunSetup& setup, const RunPlan& plan)>;
+
   // Checks everything that can be checked before a file is written: memory, data, target directory, the checkpoint's
   // manifest. `config_path` names a new run's directory; `program` is how the user called us, for commands to copy.
-  TrainingRun(const RunConfig& config, const std::filesystem::path& config_path, const std::string& program);
+  // The steps run on what `make` returns.
+  TrainingRun(const RunConfig& config, const std::filesystem::path& config_path, const std::string& program,
+              DeviceMaker make = make_device);
 
   // Trains to the end, or to a stop signal (kSaved). Throws Error; the run directory then holds what was durable, and
-  // if the run had begun, its closing line is printed.
+  // if the run had begun, its closing line is printed. A lost device leaves the last step's state whole in the host's
+  // memory: it is saved first.
   ExitCode run();
 
  private:
@@ -34,14 +40,19 @@ class TrainingRun {
   ExitCode train();
   void print_opening() const;
   void train_one();
+  // Warns where the first step took more device memory than planned.
+  void check_device_memory() const;
   void evaluate_now();
   void save();
+  void save_without_device();
+  void close_after_error(bool device_is_lost);
   bool save_is_due(int64_t epoch_before) const;
   void finish();
   void export_and_sample();
   void print_closing(const std::string& reason) const;
 
   std::string program_;
+  DeviceMaker make_device_;
   RunSetup setup_;
   std::optional<Prompt> prompt_;  // of the sample at the end
   RunPlan plan_;
@@ -52,7 +63,7 @@ class TrainingRun {
   int64_t total_steps_;
   std::filesystem::path directory_;
   std::unique_ptr<ModelMemory> memory_;
-  std::unique_ptr<HostDevice> device_;
+  std::unique_ptr<Device> device_;
   std::unique_ptr<StepEngine> engine_;
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<Loader> loader_;

@@ -6,123 +6,16 @@
 // Not a Google Benchmark program: two trainers that take turns do not fit its loop. No arguments, about two minutes.
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <chrono>
-#include <memory>
-#include <string>
-#include <thread>
-#include <vector>
-
+#include "bench_run.h"
 #include "core/float_mode.h"
 #include "core/host_device.h"
-#include "core/random.h"
-#include "streaming/model_weights.h"
+#include "model/host_maths.h"
 #include "streaming/plan/simulator.h"
-#include "streaming/trainer.h"
 
 namespace penstock {
 namespace {
 
-constexpr int kWarmupSteps = 3;
-
-struct BenchModel {
-  std::string name;
-  ModelConfig config;
-  int64_t rows;
-  int64_t length;
-};
-
-ModelConfig llama(int64_t blocks, int64_t hidden, int64_t ffn, int64_t heads, int64_t kv_heads, int64_t vocab) {
-  ModelConfig config;
-  config.vocab_size = vocab;
-  config.hidden_size = hidden;
-  config.intermediate_size = ffn;
-  config.num_hidden_layers = blocks;
-  config.num_attention_heads = heads;
-  config.num_key_value_heads = kv_heads;
-  config.head_dim = hidden / heads;
-  return config;
-}
-
-int core_count() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
-
-RunPlan plan_of(const BenchModel& model, int prefetch_depth) {
-  const DType compute = cpu_has_fast_bf16() ? DType::kBFloat16 : DType::kFloat32;
-  const size_t blocks = static_cast<size_t>(model.config.num_hidden_layers);
-  return plan_run({.model = model.config,
-                   .compute = compute,
-                   .rows = model.rows,
-                   .length = model.length,
-                   .compute_threads = core_count()},
-                  {.prefetch_depth = prefetch_depth, .activations = std::vector(blocks, ActivationPolicy::kKeep)});
-}
-
-// One document a row, every token trained.
-StepBatch random_batch(const BenchModel& model) {
-  const CounterRandom random(1, 1);
-  const auto vocab = static_cast<uint64_t>(model.config.vocab_size);
-  MicroBatch batch{.rows = model.rows, .length = model.length};
-  for (int64_t i = 0; i < model.rows * model.length; ++i) {
-    if (i % model.length == 0) batch.segment_starts.push_back(static_cast<int32_t>(i));
-    batch.positions.push_back(static_cast<int32_t>(i % model.length));
-    batch.tokens.push_back(static_cast<int32_t>(random.below(static_cast<uint64_t>(2 * i), vocab)));
-    batch.targets.push_back(static_cast<int32_t>(random.below(static_cast<uint64_t>(2 * i + 1), vocab)));
-  }
-  batch.segment_starts.push_back(static_cast<int32_t>(model.rows * model.length));
-  batch.trained_tokens = batch.real_tokens = model.rows * model.length;
-  StepBatch step;
-  step.trained_tokens = step.real_tokens = batch.real_tokens;
-  step.micro_batches.push_back(std::move(batch));
-  return step;
-}
-
-// A trainer with all it needs, on the same batch in every step.
-class BenchRun {
- public:
-  BenchRun(const BenchModel& model, const RunPlan& plan, const HostDeviceOptions& device, const EngineOptions& options)
-      : batch_(random_batch(model)), memory_(plan.shape, plan.planner.buffers()), device_(device) {
-    WorkerTeam team(options.optimizer_threads);
-    initialize_weights(memory_, 1, team);
-    engine_ = std::make_unique<StepEngine>(plan, memory_, device_, options);
-    TrainerSettings settings;
-    settings.learning_rate = {.type = LrSchedulerType::kConstant, .peak = 1e-4, .total_steps = 1000};
-    trainer_ = std::make_unique<Trainer>(*engine_, settings);
-  }
-
-  double step_ms() {
-    const auto begin = std::chrono::steady_clock::now();
-    trainer_->step(batch_);
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
-  }
-
-  const Schedule& schedule() { return engine_->schedule(StepVariant::kTrainPending); }
-  std::vector<TraceEvent> trace() const { return engine_->trace()->events(); }
-
- private:
-  StepBatch batch_;
-  ModelMemory memory_;
-  HostDevice device_;
-  std::unique_ptr<StepEngine> engine_;
-  std::unique_ptr<Trainer> trainer_;
-};
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
-
-// One after the other, `count` times, after a warm-up; [run][step] in ms.
-std::vector<std::vector<double>> take_turns(const std::vector<BenchRun*>& runs, int count) {
-  std::vector<std::vector<double>> times(runs.size());
-  for (int step = -kWarmupSteps; step < count; ++step) {
-    for (size_t i = 0; i < runs.size(); ++i) {
-      const double ms = runs[i]->step_ms();
-      if (step >= 0) times[i].push_back(ms);
-    }
-  }
-  return times;
-}
+std::unique_ptr<Device> host_device(const HostDeviceOptions& options) { return std::make_unique<HostDevice>(options); }
 
 uint64_t fetched_bytes(const Schedule& schedule) {
   const CostModel bytes_as_seconds{.h2d_bytes_per_second = 1};
@@ -134,10 +27,10 @@ uint64_t fetched_bytes(const Schedule& schedule) {
 }
 
 void bench_resident(const BenchModel& model, int steps) {
-  const EngineOptions options{.optimizer_threads = core_count(), .compute_threads = core_count()};
+  const EngineOptions options{.optimizer_threads = core_count(), .maths = {.compute_threads = core_count()}};
   const RunPlan streamed_plan = plan_of(model, 1);
-  BenchRun streamed(model, streamed_plan, {}, options);
-  BenchRun resident(model, plan_of(model, static_cast<int>(model.config.num_hidden_layers)), {}, options);
+  BenchRun streamed(model, streamed_plan, host_device({}), options);
+  BenchRun resident(model, plan_of(model, static_cast<int>(model.config.num_hidden_layers)), host_device({}), options);
   const auto times = take_turns({&streamed, &resident}, steps);
   std::vector<double> ratios;
   for (int i = 0; i < steps; ++i) ratios.push_back(times[0][static_cast<size_t>(i)] / times[1][static_cast<size_t>(i)]);
@@ -189,10 +82,10 @@ void bench_paced(int steps) {
   const HostDeviceOptions link{.h2d_gbps = costs.h2d_bytes_per_second / 1e9,
                                .d2h_gbps = costs.d2h_bytes_per_second / 1e9};
   // One optimizer thread: the lanes' threads need the other cores.
-  EngineOptions options{.optimizer_threads = 1, .compute_threads = 1, .traces = true, .pace = costs};
-  BenchRun executed(model, plan, link, options);
+  EngineOptions options{.optimizer_threads = 1, .maths = {.compute_threads = 1}, .traces = true, .pace = costs};
+  BenchRun executed(model, plan, host_device(link), options);
   options.order = IssueOrder::kList;
-  BenchRun serial(model, plan, link, options);
+  BenchRun serial(model, plan, host_device(link), options);
   costs.host_bytes_per_second = measured_host_bytes_per_second(executed, steps);
   const auto times = take_turns({&executed, &serial}, steps);
 

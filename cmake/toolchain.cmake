@@ -15,8 +15,11 @@ set(PENSTOCK_CUDA_ROOT "${PENSTOCK_SITE_PACKAGES}/nvidia/cu13")
 if(PENSTOCK_CUDA)
   set(CMAKE_CUDA_COMPILER "${PENSTOCK_CUDA_ROOT}/bin/nvcc")
   set(CMAKE_CUDA_RUNTIME_LIBRARY None)
-  set(CMAKE_CUDA_STANDARD 17)  # CMake 3.25 knows no CUDA20 for nvcc 13
+  # No CMAKE_CUDA_STANDARD: CMake 3.25 knows no CUDA20 for nvcc 13, so targets pass -std=c++20 themselves.
+  include(cuda_architectures)
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90a-real 100-real 120)
+    penstock_choose_cuda_architectures(CMAKE_CUDA_ARCHITECTURES)
+  elseif(CMAKE_CUDA_ARCHITECTURES STREQUAL "all")  # CMake's own "all" is another list
+    set(CMAKE_CUDA_ARCHITECTURES ${penstock_all_cuda_architectures})
   endif()
 endif()

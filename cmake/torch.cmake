@@ -22,6 +22,7 @@ if(PENSTOCK_CUDA)
   list(APPEND penstock_torch_libraries "${PENSTOCK_TORCH_ROOT}/lib/libc10_cuda.so"
        "${PENSTOCK_TORCH_ROOT}/lib/libtorch_cuda.so" "${PENSTOCK_CUDA_ROOT}/lib/libcudart.so.13")
   list(APPEND penstock_torch_rpath "${PENSTOCK_CUDA_ROOT}/lib")
+  target_compile_definitions(penstock_torch INTERFACE PENSTOCK_CUDA)
 endif()
 set(penstock_torch_rpath_link ${penstock_torch_rpath} "${PENSTOCK_CUDA_ROOT}/lib")
 foreach(wheel cudnn nccl nvshmem cusparselt)
@@ -29,7 +30,9 @@ foreach(wheel cudnn nccl nvshmem cusparselt)
 endforeach()
 list(JOIN penstock_torch_rpath_link ":" penstock_torch_rpath_link)
 list(JOIN penstock_torch_rpath ":" penstock_torch_rpath_joined)
-target_link_options(penstock_torch INTERFACE "LINKER:-rpath-link,${penstock_torch_rpath_link}"
-  "LINKER:-rpath,${penstock_torch_rpath_joined}")
+target_link_options(penstock_torch INTERFACE "LINKER:-rpath-link,${penstock_torch_rpath_link}")
+if(NOT PENSTOCK_PORTABLE)  # a portable program's launcher tells the loader where LibTorch is
+  target_link_options(penstock_torch INTERFACE "LINKER:-rpath,${penstock_torch_rpath_joined}")
+endif()
 target_link_libraries(penstock_torch INTERFACE
   -Wl,--no-as-needed ${penstock_torch_libraries} -Wl,--as-needed)

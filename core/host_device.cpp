@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstring>
@@ -10,7 +11,7 @@
 
 #include "core/bytes.h"
 #include "core/check.h"
-#include "core/error.h"
+#include "core/host_regions.h"
 #include "core/spin.h"
 
 namespace penstock {
@@ -38,6 +39,15 @@ std::shared_ptr<EventRecords> records_of(const Event& event) {
   CHECK(host_event != nullptr);  // an event of another device
   return host_event->records();
 }
+
+const HostTimingEvent& timing_of(const TimingEvent& event) {
+  const auto* host_event = dynamic_cast<const HostTimingEvent*>(&event);
+  CHECK(host_event != nullptr);  // an event of another device
+  return *host_event;
+}
+
+// Copies of the emulated device reach any host memory.
+class NoRegistration final : public HostRegistration {};
 
 std::string rate_text(double gbps) { return gbps > 0 ? fmt::format("{:g} GB/s", gbps) : "unpaced"; }
 
@@ -72,14 +82,7 @@ std::string HostDevice::description() const {
 
 std::span<std::byte> HostDevice::allocate(std::string_view name, uint64_t bytes) {
   CHECK(!sealed_);
-  if (!budget_.take_arena(bytes)) {
-    const MemoryUse use = budget_.use();
-    throw Error(ExitCode::kDoesNotFit,
-                fmt::format("device memory: '{}' needs {}, but {} of the budget of {} are in use; raise "
-                            "device.memory_gb or use smaller settings",
-                            name, format_bytes(bytes), format_bytes(use.arena_bytes + use.temporary_bytes),
-                            format_bytes(use.budget_bytes)));
-  }
+  if (!budget_.take_arena(bytes)) throw arena_refusal(name, bytes, memory_use());
   try {
     arenas_.emplace_back(std::string(name), bytes);
   } catch (...) {
@@ -89,7 +92,15 @@ std::span<std::byte> HostDevice::allocate(std::string_view name, uint64_t bytes)
   return arenas_.back().allocate(bytes);
 }
 
+std::unique_ptr<HostRegistration> HostDevice::register_host(std::span<const HostRegion> regions) {
+  CHECK(!sealed_);
+  check_host_regions(regions);
+  return std::make_unique<NoRegistration>();
+}
+
 std::unique_ptr<Event> HostDevice::create_event() { return std::make_unique<HostEvent>(); }
+
+std::unique_ptr<TimingEvent> HostDevice::create_timing_event() { return std::make_unique<HostTimingEvent>(); }
 
 void HostDevice::copy(LaneKind lane, std::span<std::byte> to, std::span<const std::byte> from) {
   CHECK_EQ(to.size(), from.size());
@@ -97,9 +108,15 @@ void HostDevice::copy(LaneKind lane, std::span<std::byte> to, std::span<const st
   open_lane(lane).run([to, from, seconds] { paced_copy(to, from, seconds); });
 }
 
+void HostDevice::fill(LaneKind lane, std::span<std::byte> to, std::byte value) {
+  open_lane(lane).run([to, value] { std::ranges::fill(to, value); });
+}
+
 void HostDevice::launch(LaneKind lane, std::function<void()> work) { open_lane(lane).run(std::move(work)); }
 
 void HostDevice::record(LaneKind lane, Event& event) { open_lane(lane).record(records_of(event)); }
+
+void HostDevice::record(LaneKind lane, TimingEvent& event) { open_lane(lane).record(timing_of(event).records()); }
 
 void HostDevice::wait(LaneKind lane, const Event& event) {
   HostLane& waiting = open_lane(lane);
@@ -112,6 +129,13 @@ void HostDevice::synchronize(const Event& event) {
   const std::shared_ptr<EventRecords> records = records_of(event);
   records->wait(records->newest());
   failure_.throw_if_set();
+}
+
+int64_t HostDevice::time_ns(const TimingEvent& event) {
+  const std::shared_ptr<TimingRecords>& records = timing_of(event).records();
+  const int64_t time_ns = records->wait_for_time();
+  failure_.throw_if_set();
+  return time_ns;
 }
 
 void HostDevice::synchronize_all() {

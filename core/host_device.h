@@ -28,7 +28,7 @@ constexpr double modelled_copy_seconds(uint64_t bytes, double gbps, double laten
 // The same for a lane of a device: fetch has the h2d rate, offload the d2h rate, compute copies inside the device.
 double modelled_copy_seconds(const HostDeviceOptions& options, LaneKind lane, uint64_t bytes);
 
-class HostDevice final : public Device {
+class HostDevice : public Device {
  public:
   // CHECKs that rates and latency are finite and not negative: callers validated user input.
   explicit HostDevice(const HostDeviceOptions& options);
@@ -39,12 +39,17 @@ class HostDevice final : public Device {
   std::span<std::byte> allocate(std::string_view name, uint64_t bytes) override;
   void seal() override { sealed_ = true; }
   MemoryUse memory_use() const override { return budget_.use(); }
+  std::unique_ptr<HostRegistration> register_host(std::span<const HostRegion> regions) override;
   std::unique_ptr<Event> create_event() override;
+  std::unique_ptr<TimingEvent> create_timing_event() override;
   void copy(LaneKind lane, std::span<std::byte> to, std::span<const std::byte> from) override;
+  void fill(LaneKind lane, std::span<std::byte> to, std::byte value) override;
   void launch(LaneKind lane, std::function<void()> work) override;
   void record(LaneKind lane, Event& event) override;
+  void record(LaneKind lane, TimingEvent& event) override;
   void wait(LaneKind lane, const Event& event) override;
   void synchronize(const Event& event) override;
+  int64_t time_ns(const TimingEvent& event) override;
   void synchronize_all() override;
 
   // Called by the counting CPU allocator for temporaries of the compute lane. Returns false over the budget (the

@@ -29,4 +29,23 @@ void EventRecords::wait(uint64_t generation) const {
   completed_.wait(lock, [&] { return std::ranges::find(open_, generation) == open_.end(); });
 }
 
+void TimingRecords::complete(uint64_t generation, int64_t time_ns) {
+  {
+    std::lock_guard lock(mutex_);
+    if (generation > timed_generation_) {
+      timed_generation_ = generation;
+      time_ns_ = time_ns;
+    }
+  }
+  records_.complete(generation);
+}
+
+int64_t TimingRecords::wait_for_time() const {
+  const uint64_t generation = records_.newest();
+  CHECK_GT(generation, 0u);
+  records_.wait(generation);
+  std::lock_guard lock(mutex_);
+  return time_ns_;
+}
+
 }  // namespace penstock

@@ -4,24 +4,9 @@
 #include <utility>
 
 #include "core/thread_start.h"
+#include "core/trace.h"
 
 namespace penstock {
-
-void LaneFailure::set(std::exception_ptr error) {
-  std::lock_guard lock(mutex_);
-  if (!first_error_) first_error_ = std::move(error);
-  skips_work_ = true;
-}
-
-void LaneFailure::throw_if_set() const {
-  if (!skips_work_) return;
-  std::exception_ptr error;
-  {
-    std::lock_guard lock(mutex_);
-    error = first_error_;
-  }
-  if (error) std::rethrow_exception(error);
-}
 
 HostLane::HostLane(LaneKind kind, LaneFailure& failure)
     : failure_(failure), thread_(start_thread(std::string(lane_name(kind)), [this] { loop(); })) {}
@@ -40,6 +25,12 @@ void HostLane::run(std::function<void()> work) { push({.work = std::move(work), 
 void HostLane::record(std::shared_ptr<EventRecords> records) {
   const uint64_t generation = records->open();
   push({.work = [records = std::move(records), generation] { records->complete(generation); }, .is_order = true});
+}
+
+void HostLane::record(std::shared_ptr<TimingRecords> records) {
+  const uint64_t generation = records->open();
+  push({.work = [records = std::move(records), generation] { records->complete(generation, TraceRecorder::now_ns()); },
+        .is_order = true});
 }
 
 void HostLane::wait(std::shared_ptr<const EventRecords> records, uint64_t generation) {

@@ -3,11 +3,9 @@
 // records still complete and waits still end.
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -15,23 +13,9 @@
 
 #include "core/device.h"
 #include "core/host_event.h"
+#include "core/lane_failure.h"
 
 namespace penstock {
-
-// Shared by the lanes of one device: keeps the first error and tells every lane to skip what is queued.
-class LaneFailure {
- public:
-  void set(std::exception_ptr error);
-  // Skips queued work without an error: the device closes.
-  void close() { skips_work_ = true; }
-  bool skips_work() const { return skips_work_; }
-  void throw_if_set() const;
-
- private:
-  std::atomic<bool> skips_work_ = false;
-  mutable std::mutex mutex_;
-  std::exception_ptr first_error_;
-};
 
 class HostLane {
  public:
@@ -45,6 +29,7 @@ class HostLane {
   // These return at once.
   void run(std::function<void()> work);
   void record(std::shared_ptr<EventRecords> records);
+  void record(std::shared_ptr<TimingRecords> records);
   void wait(std::shared_ptr<const EventRecords> records, uint64_t generation);
 
   // Blocks until all that was queued before the call is done.

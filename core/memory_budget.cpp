@@ -1,8 +1,19 @@
 #include "core/memory_budget.h"
 
+#include <fmt/format.h>
+
+#include "core/bytes.h"
 #include "core/check.h"
 
 namespace penstock {
+
+Error arena_refusal(std::string_view name, uint64_t bytes, const MemoryUse& use) {
+  return Error(ExitCode::kDoesNotFit,
+               fmt::format("device memory: '{}' needs {}, but {} of the budget of {} are in use; raise "
+                           "device.memory_gb or use smaller settings",
+                           name, format_bytes(bytes), format_bytes(use.arena_bytes + use.temporary_bytes),
+                           format_bytes(use.budget_bytes)));
+}
 
 bool MemoryBudget::reserve(uint64_t bytes) {
   uint64_t reserved = reserved_bytes_.load();

@@ -4,10 +4,15 @@
 
 #include <atomic>
 #include <cstdint>
+#include <string_view>
 
 #include "core/device.h"
+#include "core/error.h"
 
 namespace penstock {
+
+// What a user is told when there is no room for another `bytes`.
+Error arena_refusal(std::string_view name, uint64_t bytes, const MemoryUse& use);
 
 class MemoryBudget {
  public:

@@ -2,12 +2,10 @@
 // Every byte becomes 0xFF, which is NaN in fp32 and in bf16, so that a stray read shows up in the loss.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
-#include <span>
 
 namespace penstock {
 
-inline void poison(std::span<std::byte> bytes) { std::ranges::fill(bytes, std::byte{0xFF}); }
+inline constexpr std::byte kPoison{0xFF};
 
 }  // namespace penstock

@@ -10,15 +10,11 @@ TraceRecorder::TraceRecorder(size_t ops_per_step) : slots_(ops_per_step) {
 
 void TraceRecorder::begin_step() { slots_.assign(slots_.size(), Slot{}); }
 
-void TraceRecorder::begin(uint32_t op, LaneKind lane) {
+void TraceRecorder::record(uint32_t op, LaneKind lane, int64_t begin_ns, int64_t end_ns) {
   CHECK_LT(op, slots_.size());
-  slots_[op] = {.lane = lane, .begin_ns = now_ns(), .end_ns = -1};
-}
-
-void TraceRecorder::end(uint32_t op) {
-  CHECK_LT(op, slots_.size());
-  CHECK_GE(slots_[op].begin_ns, 0);
-  slots_[op].end_ns = now_ns();
+  CHECK_GE(begin_ns, 0);
+  CHECK_LE(begin_ns, end_ns);
+  slots_[op] = {lane, begin_ns, end_ns};
 }
 
 std::vector<TraceEvent> TraceRecorder::events() const {

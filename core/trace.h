@@ -1,4 +1,4 @@
-// Records when each op of a step ran, per lane. Memory is preallocated; recording is one clock read and one store.
+// When each op of a step ran, per lane. Memory is preallocated.
 #pragma once
 
 #include <chrono>
@@ -16,14 +16,13 @@ struct TraceEvent {
   int64_t end_ns;
 };
 
-// One writer per lane; read only between steps.
+// One writer per op; read only between steps.
 class TraceRecorder {
  public:
   explicit TraceRecorder(size_t ops_per_step);
 
   void begin_step();  // forgets the events of the step before
-  void begin(uint32_t op, LaneKind lane);
-  void end(uint32_t op);
+  void record(uint32_t op, LaneKind lane, int64_t begin_ns, int64_t end_ns);
   // Events of the finished step in op order; ops that did not run are absent.
   std::vector<TraceEvent> events() const;
   // Nanoseconds since the process's first call: the origin of every trace.

@@ -56,7 +56,7 @@ PENSTOCK_LANES_INLINE void target_gradient(T* logit, float below_maximum, float 
 template <typename T>
 PENSTOCK_LANES_INLINE void loss_row(const CrossEntropyRows& rows, int64_t row) {
   T* logits = static_cast<T*>(rows.logits) + row * rows.vocab;
-  const int32_t target = rows.targets[static_cast<size_t>(row)];
+  const int32_t target = rows.targets[row];
   rows.row_losses[row] = 0;
   if (target == kUntrainedTarget) {
     if (rows.turn_into_gradient) std::memset(logits, 0, static_cast<size_t>(rows.vocab) * sizeof(T));
@@ -88,7 +88,7 @@ int64_t place_in_part(const PartialCrossEntropyRows& rows, int32_t target) {
 template <typename T>
 PENSTOCK_LANES_INLINE void statistics_row(const PartialCrossEntropyRows& rows, int64_t row) {
   const T* logits = static_cast<const T*>(rows.logits) + row * rows.vocab;
-  const int32_t target = rows.targets[static_cast<size_t>(row)];
+  const int32_t target = rows.targets[row];
   float& maximum = rows.statistics.maximum[row];
   float& sum = rows.statistics.exponential_sum[row];
   float& target_logit = rows.statistics.target_logit[row];
@@ -125,7 +125,7 @@ PENSTOCK_LANES_INLINE void partial_gradient_rows(const PartialGradientRows& grad
   const PartialCrossEntropyRows& rows = gradient.rows;
   for (int64_t row = begin; row < end; ++row) {
     T* logits = static_cast<T*>(rows.logits) + row * rows.vocab;
-    const int32_t target = rows.targets[static_cast<size_t>(row)];
+    const int32_t target = rows.targets[row];
     if (target == kUntrainedTarget) {
       std::memset(logits, 0, static_cast<size_t>(rows.vocab) * sizeof(T));
       continue;
@@ -161,7 +161,7 @@ PENSTOCK_ROW_KERNEL void loss_rows_bfloat16(const CrossEntropyRows& rows, int64_
 }  // namespace
 
 void cross_entropy(DType dtype, const CrossEntropyRows& rows) {
-  parallel_rows(static_cast<int64_t>(rows.targets.size()), 8 * rows.vocab, [&](int64_t begin, int64_t end) {
+  parallel_rows(rows.rows, 8 * rows.vocab, [&](int64_t begin, int64_t end) {
     if (dtype == DType::kFloat32)
       loss_rows_float32(rows, begin, end);
     else
@@ -170,7 +170,7 @@ void cross_entropy(DType dtype, const CrossEntropyRows& rows) {
 }
 
 void add_loss_statistics(DType dtype, const PartialCrossEntropyRows& rows) {
-  parallel_rows(static_cast<int64_t>(rows.targets.size()), 4 * rows.vocab, [&](int64_t begin, int64_t end) {
+  parallel_rows(rows.rows, 4 * rows.vocab, [&](int64_t begin, int64_t end) {
     if (dtype == DType::kFloat32)
       statistics_rows_float32(rows, begin, end);
     else
@@ -180,7 +180,7 @@ void add_loss_statistics(DType dtype, const PartialCrossEntropyRows& rows) {
 
 void partial_cross_entropy_gradient(DType dtype, const PartialCrossEntropyRows& rows, float scale) {
   const PartialGradientRows gradient{rows, scale};
-  parallel_rows(static_cast<int64_t>(rows.targets.size()), 4 * rows.vocab, [&](int64_t begin, int64_t end) {
+  parallel_rows(rows.rows, 4 * rows.vocab, [&](int64_t begin, int64_t end) {
     if (dtype == DType::kFloat32)
       partial_gradient_rows_float32(gradient, begin, end);
     else
@@ -188,9 +188,17 @@ void partial_cross_entropy_gradient(DType dtype, const PartialCrossEntropyRows& 
   });
 }
 
-double row_loss(const LossStatistics& statistics, int64_t row) {
-  return std::log(static_cast<double>(statistics.exponential_sum[row])) + statistics.maximum[row] -
-         statistics.target_logit[row];
+void losses_of_statistics(int64_t rows, const int32_t* targets, const LossStatistics& statistics, double* row_losses) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const double total = std::log(static_cast<double>(statistics.exponential_sum[row])) + statistics.maximum[row];
+    row_losses[row] = targets[row] == kUntrainedTarget ? 0 : total - statistics.target_logit[row];
+  }
+}
+
+void sum_losses(const double* row_losses, int64_t rows, bool accumulate, double* sum) {
+  double total = 0;
+  for (int64_t row = 0; row < rows; ++row) total += row_losses[row];
+  *sum = accumulate ? *sum + total : total;
 }
 
 }  // namespace penstock

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 
 #include "core/dtype.h"
 
@@ -11,10 +10,10 @@ namespace penstock {
 // row_losses[i] = -log softmax(logits[i])[targets[i]], 0 where the target is untrained.
 // With `turn_into_gradient` the logits become d(scale * sum of losses)/d(logits) in place: zero rows where untrained.
 struct CrossEntropyRows {
-  int64_t vocab;
-  std::span<const int32_t> targets;  // [rows]; below vocab or kUntrainedTarget
-  void* logits;                      // [rows, vocab] in the compute dtype
-  double* row_losses;                // [rows]
+  int64_t rows, vocab;
+  const int32_t* targets;  // [rows]; below vocab or kUntrainedTarget
+  void* logits;            // [rows, vocab] in the compute dtype
+  double* row_losses;      // [rows]
   bool turn_into_gradient;
   float scale;
 };
@@ -28,8 +27,8 @@ struct LossStatistics {
   float* target_logit;     // once its part was seen
 };
 struct PartialCrossEntropyRows {
-  int64_t vocab, first_token;
-  std::span<const int32_t> targets;  // [rows], in the whole vocabulary
+  int64_t rows, vocab, first_token;
+  const int32_t* targets;  // [rows], in the whole vocabulary
   void* logits;
   LossStatistics statistics;
 };
@@ -37,7 +36,10 @@ struct PartialCrossEntropyRows {
 void add_loss_statistics(DType dtype, const PartialCrossEntropyRows& rows);
 // From complete statistics: the logits become d(scale * sum of losses)/d(logits) in place.
 void partial_cross_entropy_gradient(DType dtype, const PartialCrossEntropyRows& rows, float scale);
-// -log softmax of one trained row's target, from complete statistics.
-double row_loss(const LossStatistics& statistics, int64_t row);
+// row_losses[i] from complete statistics: -log softmax of the target, 0 where it is untrained.
+void losses_of_statistics(int64_t rows, const int32_t* targets, const LossStatistics& statistics, double* row_losses);
+
+// *sum = or += the row losses, in order.
+void sum_losses(const double* row_losses, int64_t rows, bool accumulate, double* sum);
 
 }  // namespace penstock

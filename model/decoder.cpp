@@ -2,12 +2,7 @@
 
 #include <algorithm>
 
-#include <ATen/Parallel.h>
-#include <c10/core/InferenceMode.h>
-
 #include "model/decoder_parts.h"
-#include "model/rms_norm.h"
-#include "model/swiglu.h"
 
 namespace penstock {
 
@@ -22,18 +17,20 @@ void prepare_heads(const DecoderParts& parts, const DecoderParts::BlockCall& cal
     float* key_weight = query_weight + parts.shape.attention.head_dim;
     parts.load_norm(block.query_norm, call.weights, query_weight);
     parts.load_norm(block.key_norm, call.weights, key_weight);
-    head_norm(parts.shape.compute, {parts.head_norm_shape(tokens), static_cast<float>(parts.config.rms_norm_eps),
-                                    query_weight, key_weight, saved.qkv, saved.raw_heads, saved.head_rstd});
+    parts.maths().head_norm(parts.shape.compute,
+                            {parts.head_norm_shape(tokens), static_cast<float>(parts.config.rms_norm_eps), query_weight,
+                             key_weight, saved.qkv, saved.raw_heads, saved.head_rstd});
   }
   if (!parts.config.rotates(call.block)) return;
-  rope_angles(call.batch.positions, parts.frequencies, call.scratch.angles);
-  rope(parts.shape.compute, parts.rope_rows(tokens, saved.qkv, call.scratch.angles, /*backward=*/false));
+  parts.maths().rope_angles(tokens, call.batch.device.positions, parts.frequencies, call.scratch.angles);
+  parts.maths().rope(parts.shape.compute, parts.rope_rows(tokens, saved.qkv, call.scratch.angles, /*backward=*/false));
 }
 
 }  // namespace
 
 void DecoderParts::run_attention(const BlockCall& call, const void* input, Carver& carver,
                                  c10::function_ref<void()> attend) const {
+  CHECK(call.batch.device.positions != nullptr);
   const DType dtype = shape.compute;
   const int64_t tokens = call.batch.rows * call.batch.length, hidden = shape.hidden;
   const AttentionShape& heads_shape = shape.attention;
@@ -45,18 +42,20 @@ void DecoderParts::run_attention(const BlockCall& call, const void* input, Carve
   const MatrixView normed = matrix(carver.take_elements(dtype, tokens * hidden), tokens, hidden);
 
   load_norm(weights.input_norm, call.weights, scratch.norm_weight);
-  rms_norm(dtype, {tokens, hidden, eps, input, scratch.norm_weight, normed.data, saved.input_rstd});
-  weights.qkv.apply(call.weights, normed, scratch.projection, matrix(saved.qkv, tokens, heads_shape.packed_width()));
+  maths().rms_norm(dtype, {tokens, hidden, eps, input, scratch.norm_weight, normed.data, saved.input_rstd});
+  weights.qkv.apply(maths(), call.weights, normed, scratch.projection,
+                    matrix(saved.qkv, tokens, heads_shape.packed_width()));
   prepare_heads(*this, call, tokens);
   attend();
   const MatrixView residual = matrix(saved.residual, tokens, hidden);
-  weights.attention_out.apply_add(call.weights, matrix(input, tokens, hidden),
+  weights.attention_out.apply_add(maths(), call.weights, matrix(input, tokens, hidden),
                                   matrix(saved.attended, tokens, heads_shape.query_width()), scratch.projection,
                                   residual);
 
   load_norm(weights.post_norm, call.weights, scratch.norm_weight);
-  rms_norm(dtype, {tokens, hidden, eps, residual.data, scratch.norm_weight, normed.data, saved.residual_rstd});
-  weights.gate_up.apply(call.weights, normed, scratch.projection, matrix(saved.gate_up, tokens, 2 * shape.inner));
+  maths().rms_norm(dtype, {tokens, hidden, eps, residual.data, scratch.norm_weight, normed.data, saved.residual_rstd});
+  weights.gate_up.apply(maths(), call.weights, normed, scratch.projection,
+                        matrix(saved.gate_up, tokens, 2 * shape.inner));
   carver.rewind(mark);
 }
 
@@ -64,9 +63,9 @@ void DecoderParts::run_mlp(const BlockCall& call, void* output, Carver& carver) 
   const int64_t tokens = call.batch.rows * call.batch.length;
   const uint64_t mark = carver.mark();
   const MatrixView activated = matrix(carver.take_elements(shape.compute, tokens * shape.inner), tokens, shape.inner);
-  swiglu(shape.compute, tokens, shape.inner, call.saved.gate_up, activated.data);
+  maths().swiglu(shape.compute, tokens, shape.inner, call.saved.gate_up, activated.data);
   block(call.block)
-      .down.apply_add(call.weights, matrix(call.saved.residual, tokens, shape.hidden), activated,
+      .down.apply_add(maths(), call.weights, matrix(call.saved.residual, tokens, shape.hidden), activated,
                       call.scratch.projection, matrix(output, tokens, shape.hidden));
   carver.rewind(mark);
 }
@@ -82,18 +81,18 @@ uint64_t DecoderParts::forward_bytes() const {
 uint64_t DecoderParts::temporary_bytes() const {
   uint64_t bytes = 0;
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    bytes = std::max(
-        bytes, attention_temporary_bytes(attention_shape(i), settings.rows, settings.length, settings.compute_threads));
+    bytes = std::max(bytes, attention_temporary_bytes(settings.backend, attention_shape(i), settings.rows,
+                                                      settings.length, settings.compute_threads));
   }
   return bytes;
 }
 
-Decoder::Decoder(const ModelConfig& config, const DecoderSettings& settings)
-    : parts_(std::make_unique<DecoderParts>(config, settings)) {}
+Decoder::Decoder(const ModelConfig& config, const DecoderSettings& settings, Maths& maths)
+    : parts_(std::make_unique<DecoderParts>(config, settings, &maths)) {}
 Decoder::~Decoder() = default;
 
-DecoderBytes Decoder::bytes() const {
-  const DecoderParts& parts = *parts_;
+DecoderBytes decoder_bytes(const ModelConfig& config, const DecoderSettings& settings) {
+  const DecoderParts parts(config, settings, /*maths_of_device=*/nullptr);
   Carver saved;
   carve_saved(parts.shape, parts.max_tokens, saved);
   return {
@@ -105,35 +104,26 @@ DecoderBytes Decoder::bytes() const {
 
 void Decoder::forward(int64_t block, ConstBytes weights, ConstBytes input, std::span<std::byte> output,
                       std::span<std::byte> saved, std::span<std::byte> workspace, const BatchView& batch) {
-  const c10::InferenceMode no_autograd;
   const int64_t tokens = parts_->token_count(batch);
   Carver carver(workspace);
   const BlockScratch scratch = parts_->block_scratch(tokens, carver);
   const SavedBuffers buffers = parts_->saved_buffers(saved, tokens, carver);
   const DecoderParts::BlockCall call{block, weights, batch, buffers, scratch};
   parts_->run_attention(call, input.data(), carver, [&] {
-    attention(parts_->attention_shape(block), batch, buffers.qkv, buffers.attended, buffers.logsumexp);
+    parts_->maths().attention(parts_->attention_shape(block), batch, buffers.qkv, buffers.attended, buffers.logsumexp);
   });
   parts_->run_mlp(call, output.data(), carver);
 }
 
 void Decoder::recompute(int64_t block, ConstBytes weights, ConstBytes input, std::span<std::byte> saved,
                         std::span<std::byte> workspace, const BatchView& batch) {
-  const c10::InferenceMode no_autograd;
   const int64_t tokens = parts_->token_count(batch);
   Carver carver(workspace);
   const BlockScratch scratch = parts_->block_scratch(tokens, carver);
   const SavedBuffers buffers = parts_->saved_buffers(saved, tokens, carver);
   parts_->run_attention({block, weights, batch, buffers, scratch}, input.data(), carver, [&] {
-    attention(parts_->attention_shape(block), batch, buffers.qkv, buffers.attended, buffers.logsumexp);
+    parts_->maths().attention(parts_->attention_shape(block), batch, buffers.qkv, buffers.attended, buffers.logsumexp);
   });
 }
-
-void set_compute_threads(int threads) {
-  CHECK_GT(threads, 0);
-  if (at::get_num_threads() != threads) at::set_num_threads(threads);
-}
-
-bool cpu_has_fast_bf16() { return __builtin_cpu_supports("avx512bf16") > 0; }
 
 }  // namespace penstock

@@ -1,7 +1,7 @@
 // Forward and hand-written backward of one decoder layer over weight views. One config-driven decoder with switches.
 // No autograd, no ownership: every operand is a span of device memory that the caller planned; all work is issued by
-// the compute lane's thread. Weights arrive in the wire dtype, activations are in the compute dtype, gradients are
-// fp32.
+// the compute lane's thread, inside Maths::run(). Weights arrive in the wire dtype, activations are in the compute
+// dtype, gradients are fp32.
 #pragma once
 
 #include <cstddef>
@@ -13,11 +13,13 @@
 #include "core/layer_layout.h"
 #include "model/batch_view.h"
 #include "model/layer_specs.h"
+#include "model/maths.h"
 #include "model/model_config.h"
 
 namespace penstock {
 
 struct DecoderSettings {
+  Backend backend = Backend::kHost;
   DType wire = DType::kBFloat16;
   DType compute = DType::kFloat32;
   int64_t rows = 1;                  // B of a micro-batch
@@ -44,14 +46,17 @@ struct KvCacheView {
   std::span<const int32_t> lengths;  // [rows], tokens already in the cache before this call
 };
 
+// Sizes follow from the shape alone; no device is needed.
+DecoderBytes decoder_bytes(const ModelConfig& config, const DecoderSettings& settings);
+
 struct DecoderParts;  // model/decoder_parts.h
 
 class Decoder {
  public:
-  Decoder(const ModelConfig& config, const DecoderSettings& settings);
+  // `maths` computes, on settings.backend, and outlives the decoder.
+  Decoder(const ModelConfig& config, const DecoderSettings& settings, Maths& maths);
   ~Decoder();
 
-  DecoderBytes bytes() const;
   static uint64_t kv_cache_bytes(const ModelConfig& config, DType compute, int64_t rows, int64_t capacity);
 
   // Blocks count from 0. Blocks of one model differ in their window and in whether they rotate.
@@ -112,10 +117,5 @@ class Decoder {
  private:
   std::unique_ptr<DecoderParts> parts_;
 };
-
-// LibTorch's intra-op threads; call once, on the compute lane's thread, before any other ATen call.
-void set_compute_threads(int threads);
-// True where bf16 GEMM is fast on this CPU (AVX512_BF16 or AMX).
-bool cpu_has_fast_bf16();
 
 }  // namespace penstock

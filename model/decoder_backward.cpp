@@ -2,11 +2,7 @@
 // rebuilt from what forward saved: that costs a pass over memory and saves 4 (C + F) bytes a token at bf16.
 #include <algorithm>
 
-#include <c10/core/InferenceMode.h>
-
 #include "model/decoder_parts.h"
-#include "model/rms_norm.h"
-#include "model/swiglu.h"
 
 namespace penstock {
 
@@ -71,24 +67,24 @@ void normed_projection_backward(const DecoderParts& parts, const BackwardCall& c
   }
   if (layer.norm.spec.trainable || d_x != nullptr) {
     const MatrixView d_normed = parts.matrix(call.backward.d_normed, tokens, hidden);
-    layer.projection.input_gradient(call.weights, d_y, call.scratch.projection, d_normed);
-    rms_norm_backward(dtype, {.rows = tokens,
-                              .hidden = hidden,
-                              .x = layer.x,
-                              .weight = call.scratch.norm_weight,
-                              .rstd = layer.rstd,
-                              .d_normed = d_normed.data,
-                              .d_skip = d_skip,
-                              .d_x = d_x,
-                              .normed = rebuilt,
-                              .partials = call.backward.partials,
-                              .weight_gradient = call.gradient_of(layer.norm),
-                              .accumulate = call.accumulate});
+    layer.projection.input_gradient(parts.maths(), call.weights, d_y, call.scratch.projection, d_normed);
+    parts.maths().rms_norm_backward(dtype, {.rows = tokens,
+                                            .hidden = hidden,
+                                            .x = layer.x,
+                                            .weight = call.scratch.norm_weight,
+                                            .rstd = layer.rstd,
+                                            .d_normed = d_normed.data,
+                                            .d_skip = d_skip,
+                                            .d_x = d_x,
+                                            .normed = rebuilt,
+                                            .partials = call.backward.partials,
+                                            .weight_gradient = call.gradient_of(layer.norm),
+                                            .accumulate = call.accumulate});
   } else if (rebuilt != nullptr) {
-    rms_norm(dtype, {tokens, hidden, static_cast<float>(parts.config.rms_norm_eps), layer.x, call.scratch.norm_weight,
-                     rebuilt, /*rstd=*/nullptr});
+    parts.maths().rms_norm(dtype, {tokens, hidden, static_cast<float>(parts.config.rms_norm_eps), layer.x,
+                                   call.scratch.norm_weight, rebuilt, /*rstd=*/nullptr});
   }
-  layer.projection.add_gradients(d_y, normed, call.gradient, call.accumulate, call.scratch.projection);
+  layer.projection.add_gradients(parts.maths(), d_y, normed, call.gradient, call.accumulate, call.scratch.projection);
 }
 
 // d_output -> backward.d_residual, where `d_residual` is not null
@@ -103,12 +99,13 @@ void mlp_backward(const DecoderParts& parts, const BackwardCall& call, const voi
   const MatrixView d_gate_up = parts.matrix(mlp.d_gate_up, tokens, 2 * inner);
 
   if (reaches_gate_up) {
-    block.down.input_gradient(call.weights, d_out, call.scratch.projection, activated);
-    swiglu_backward(dtype, tokens, inner, call.saved.gate_up, activated.data, activated.data, d_gate_up.data);
+    block.down.input_gradient(parts.maths(), call.weights, d_out, call.scratch.projection, activated);
+    parts.maths().swiglu_backward(dtype, tokens, inner, call.saved.gate_up, activated.data, activated.data,
+                                  d_gate_up.data);
   } else if (block.down.weight_trains()) {
-    swiglu(dtype, tokens, inner, call.saved.gate_up, activated.data);
+    parts.maths().swiglu(dtype, tokens, inner, call.saved.gate_up, activated.data);
   }
-  block.down.add_gradients(d_out, activated, call.gradient, call.accumulate, call.scratch.projection);
+  block.down.add_gradients(parts.maths(), d_out, activated, call.gradient, call.accumulate, call.scratch.projection);
   if (!reaches_gate_up) return;
   normed_projection_backward(parts, call,
                              {block.gate_up, block.post_norm, call.saved.residual, call.saved.residual_rstd}, d_gate_up,
@@ -119,8 +116,8 @@ void mlp_backward(const DecoderParts& parts, const BackwardCall& call, const voi
 void heads_backward(const DecoderParts& parts, const BackwardCall& call, const BatchView& batch, void* d_qkv) {
   const DType dtype = parts.shape.compute;
   if (parts.config.rotates(call.block)) {
-    rope_angles(batch.positions, parts.frequencies, call.scratch.angles);
-    rope(dtype, parts.rope_rows(call.tokens, d_qkv, call.scratch.angles, /*backward=*/true));
+    parts.maths().rope_angles(call.tokens, batch.device.positions, parts.frequencies, call.scratch.angles);
+    parts.maths().rope(dtype, parts.rope_rows(call.tokens, d_qkv, call.scratch.angles, /*backward=*/true));
   }
   if (!parts.shape.qk_norm) return;
   const BlockWeights& block = parts.block(call.block);
@@ -128,16 +125,16 @@ void heads_backward(const DecoderParts& parts, const BackwardCall& call, const B
   float* key_weight = query_weight + parts.shape.attention.head_dim;
   parts.load_norm(block.query_norm, call.weights, query_weight);
   parts.load_norm(block.key_norm, call.weights, key_weight);
-  head_norm_backward(dtype, {.shape = parts.head_norm_shape(call.tokens),
-                             .query_weight = query_weight,
-                             .key_weight = key_weight,
-                             .raw = call.saved.raw_heads,
-                             .rstd = call.saved.head_rstd,
-                             .d_values = d_qkv,
-                             .partials = call.backward.partials,
-                             .query_gradient = call.gradient_of(block.query_norm),
-                             .key_gradient = call.gradient_of(block.key_norm),
-                             .accumulate = call.accumulate});
+  parts.maths().head_norm_backward(dtype, {.shape = parts.head_norm_shape(call.tokens),
+                                           .query_weight = query_weight,
+                                           .key_weight = key_weight,
+                                           .raw = call.saved.raw_heads,
+                                           .rstd = call.saved.head_rstd,
+                                           .d_values = d_qkv,
+                                           .partials = call.backward.partials,
+                                           .query_gradient = call.gradient_of(block.query_norm),
+                                           .key_gradient = call.gradient_of(block.key_norm),
+                                           .accumulate = call.accumulate});
 }
 
 // backward.d_residual -> d_input, where that is not null
@@ -151,12 +148,13 @@ void attention_half_backward(const DecoderParts& parts, const BackwardCall& call
   const MatrixView d_attended = parts.matrix(scratch.d_attended, tokens, heads.query_width());
   const MatrixView d_qkv = parts.matrix(scratch.d_qkv, tokens, heads.packed_width());
 
-  block.attention_out.add_gradients(d_residual, parts.matrix(call.saved.attended, tokens, heads.query_width()),
-                                    call.gradient, call.accumulate, call.scratch.projection);
+  block.attention_out.add_gradients(parts.maths(), d_residual,
+                                    parts.matrix(call.saved.attended, tokens, heads.query_width()), call.gradient,
+                                    call.accumulate, call.scratch.projection);
   if (!block.reaches_qkv(d_input != nullptr)) return;
-  block.attention_out.input_gradient(call.weights, d_residual, call.scratch.projection, d_attended);
-  attention_backward(heads, batch, call.saved.qkv, call.saved.attended, call.saved.logsumexp, d_attended.data,
-                     d_qkv.data);
+  block.attention_out.input_gradient(parts.maths(), call.weights, d_residual, call.scratch.projection, d_attended);
+  parts.maths().attention_backward(heads, batch, call.saved.qkv, call.saved.attended, call.saved.logsumexp,
+                                   d_attended.data, d_qkv.data);
   heads_backward(parts, call, batch, d_qkv.data);
   normed_projection_backward(parts, call, {block.qkv, block.input_norm, input, call.saved.input_rstd}, d_qkv,
                              d_residual.data, d_input);
@@ -178,7 +176,6 @@ uint64_t DecoderParts::backward_bytes() const {
 void Decoder::backward(int64_t block, ConstBytes weights, ConstBytes input, ConstBytes saved, ConstBytes d_output,
                        std::span<std::byte> d_input, std::span<float> gradient, bool accumulate,
                        std::span<std::byte> workspace, const BatchView& batch) {
-  const c10::InferenceMode no_autograd;
   const DecoderParts& parts = *parts_;
   const int64_t tokens = parts.token_count(batch);
   const BlockWeights& tensors = parts.block(block);

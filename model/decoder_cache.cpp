@@ -1,6 +1,4 @@
 // Prefill and decode: the block with its keys and values kept in a cache.
-#include <c10/core/InferenceMode.h>
-
 #include "model/decoder_parts.h"
 
 namespace penstock {
@@ -29,7 +27,6 @@ uint64_t Decoder::kv_cache_bytes(const ModelConfig& config, DType compute, int64
 
 void Decoder::prefill(int64_t block, ConstBytes weights, ConstBytes input, std::span<std::byte> output,
                       const KvCacheView& cache, std::span<std::byte> workspace, const BatchView& batch) {
-  const c10::InferenceMode no_autograd;
   const int64_t tokens = parts_->token_count(batch);
   const AttentionShape heads = parts_->attention_shape(block);
   const AttentionCache rows = split_cache(heads, cache, batch);
@@ -38,15 +35,14 @@ void Decoder::prefill(int64_t block, ConstBytes weights, ConstBytes input, std::
   const SavedBuffers buffers = parts_->saved_buffers({}, tokens, carver);
   const DecoderParts::BlockCall call{block, weights, batch, buffers, scratch};
   parts_->run_attention(call, input.data(), carver, [&] {
-    append_to_cache(heads, batch.length, buffers.qkv, rows);
-    attention(heads, batch, buffers.qkv, buffers.attended, buffers.logsumexp);
+    parts_->maths().append_to_cache(heads, batch, buffers.qkv, rows);
+    parts_->maths().attention(heads, batch, buffers.qkv, buffers.attended, buffers.logsumexp);
   });
   parts_->run_mlp(call, output.data(), carver);
 }
 
 void Decoder::decode(int64_t block, ConstBytes weights, ConstBytes input, std::span<std::byte> output,
                      const KvCacheView& cache, std::span<std::byte> workspace, const BatchView& batch) {
-  const c10::InferenceMode no_autograd;
   const int64_t tokens = parts_->token_count(batch);
   CHECK_EQ(batch.length, 1);
   const AttentionShape heads = parts_->attention_shape(block);
@@ -56,8 +52,8 @@ void Decoder::decode(int64_t block, ConstBytes weights, ConstBytes input, std::s
   const SavedBuffers buffers = parts_->saved_buffers({}, tokens, carver);
   const DecoderParts::BlockCall call{block, weights, batch, buffers, scratch};
   parts_->run_attention(call, input.data(), carver, [&] {
-    append_to_cache(heads, 1, buffers.qkv, rows);
-    cached_attention(heads, buffers.qkv, buffers.attended, rows);
+    parts_->maths().append_to_cache(heads, batch, buffers.qkv, rows);
+    parts_->maths().cached_attention(heads, buffers.qkv, buffers.attended, rows);
   });
   parts_->run_mlp(call, output.data(), carver);
 }

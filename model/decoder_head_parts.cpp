@@ -1,14 +1,8 @@
 // The head in parts: a first pass over the parts for every token's log-sum-exp, a second for the gradients. Each part
 // is read twice and its logits are computed twice; in return only one part's weight and gradient are on the device.
 #include <algorithm>
-#include <cstring>
 
-#include <c10/core/InferenceMode.h>
-
-#include "model/cross_entropy.h"
 #include "model/decoder_parts.h"
-#include "model/element_casts.h"
-#include "model/rms_norm.h"
 
 namespace penstock {
 
@@ -34,6 +28,7 @@ struct PartCall {
   const BatchView& batch;
   ConstBytes input;
 
+  // On the host.
   std::span<const int32_t> targets(const Chunk& chunk) const {
     return batch.targets.subspan(static_cast<size_t>(chunk.first), static_cast<size_t>(chunk.rows));
   }
@@ -44,7 +39,7 @@ PartCall begin_part(const DecoderParts& parts, int part, ConstBytes weights, Con
   CHECK_EQ(batch.targets.size(), batch.positions.size());
   const HeadWeights& head = parts.head(part);
   parts.load_norm(head.norm, weights, scratch.norm_weight);
-  return {head, head.lm_head.operand(weights, scratch.weight), scratch, batch, input};
+  return {head, head.lm_head.operand(parts.maths(), weights, scratch.weight), scratch, batch, input};
 }
 
 uint64_t row_bytes(const DecoderParts& parts) {
@@ -61,9 +56,10 @@ MatrixView part_logits(const DecoderParts& parts, const PartCall& call, const Ch
   const int64_t hidden = parts.shape.hidden;
   const MatrixView normed = parts.matrix(call.scratch.normed, chunk.rows, hidden);
   const MatrixView logits = parts.matrix(call.scratch.logits, chunk.rows, call.head.rows.count());
-  rms_norm(dtype, {chunk.rows, hidden, static_cast<float>(parts.config.rms_norm_eps), input_rows(parts, call, chunk),
-                   call.scratch.norm_weight, normed.data, call.scratch.rstd});
-  linear(dtype, normed, call.weight, logits);
+  parts.maths().rms_norm(
+      dtype, {chunk.rows, hidden, static_cast<float>(parts.config.rms_norm_eps), input_rows(parts, call, chunk),
+              call.scratch.norm_weight, normed.data, call.scratch.rstd});
+  parts.maths().linear(dtype, normed, call.weight, logits);
   return logits;
 }
 
@@ -74,15 +70,9 @@ LossStatistics statistics_from(float* statistics, int64_t tokens, int64_t first)
 
 PartialCrossEntropyRows loss_rows(const PartCall& call, const Chunk& chunk, const MatrixView& logits,
                                   const LossStatistics& statistics) {
-  return {call.head.rows.count(), call.head.rows.first, call.targets(chunk), logits.data, statistics};
-}
-
-double sum_of_losses(const LossStatistics& statistics, std::span<const int32_t> targets) {
-  double sum = 0;
-  for (size_t row = 0; row < targets.size(); ++row) {
-    if (targets[row] != kUntrainedTarget) sum += row_loss(statistics, static_cast<int64_t>(row));
-  }
-  return sum;
+  return {chunk.rows,           call.head.rows.count(),
+          call.head.rows.first, call.batch.device.targets + chunk.first,
+          logits.data,          statistics};
 }
 
 // What the second pass makes of one chunk beside the lm_head's gradient. d_normed is empty where nothing below the
@@ -100,16 +90,17 @@ void chunk_gradient(const DecoderParts& parts, const PartCall& call, const PartG
   const DType dtype = parts.shape.compute;
   const int64_t hidden = parts.shape.hidden;
   const LossScratch& scratch = call.scratch;
+  Maths& maths = parts.maths();
   const MatrixView d_logits = part_logits(parts, call, chunk);
-  partial_cross_entropy_gradient(dtype, loss_rows(call, chunk, d_logits, statistics), to.loss_scale);
-  call.head.lm_head.add_gradient(d_logits, parts.matrix(scratch.normed, chunk.rows, hidden), to.gradient, accumulate,
-                                 scratch.weight_gradient);
+  maths.partial_cross_entropy_gradient(dtype, loss_rows(call, chunk, d_logits, statistics), to.loss_scale);
+  call.head.lm_head.add_gradient(maths, d_logits, parts.matrix(scratch.normed, chunk.rows, hidden), to.gradient,
+                                 accumulate, scratch.weight_gradient);
   if (to.d_normed.empty()) return;
   float* sum = to.d_normed.data() + chunk.first * hidden;
-  linear_input_gradient(dtype, d_logits, call.weight, parts.matrix(scratch.d_normed, chunk.rows, hidden));
-  accumulate_elements(dtype, scratch.d_normed, sum, /*accumulate=*/!to.begins, chunk.rows * hidden);
+  maths.linear_input_gradient(dtype, d_logits, call.weight, parts.matrix(scratch.d_normed, chunk.rows, hidden));
+  maths.accumulate(dtype, scratch.d_normed, sum, /*accumulate=*/!to.begins, chunk.rows * hidden);
   if (!to.ends) return;
-  cast_elements(DType::kFloat32, sum, dtype, scratch.d_normed, chunk.rows * hidden);
+  maths.cast(DType::kFloat32, sum, dtype, scratch.d_normed, chunk.rows * hidden);
   void* d_input =
       to.d_input.empty() ? nullptr : to.d_input.data() + static_cast<uint64_t>(chunk.first) * row_bytes(parts);
   parts.final_norm_backward(call.head.norm, scratch, chunk.rows, input_rows(parts, call, chunk), d_input, to.gradient,
@@ -120,12 +111,13 @@ void chunk_gradient(const DecoderParts& parts, const PartCall& call, const PartG
 void clear_chunk(const DecoderParts& parts, const PartGradients& to, const Chunk& chunk) {
   const int64_t hidden = parts.shape.hidden;
   if (to.begins && !to.d_normed.empty()) {
-    std::fill_n(to.d_normed.data() + chunk.first * hidden, chunk.rows * hidden, 0.0f);
+    parts.maths().clear(to.d_normed.data() + chunk.first * hidden,
+                        static_cast<uint64_t>(chunk.rows * hidden) * sizeof(float));
   }
   if (to.ends && !to.d_input.empty()) {
     const uint64_t bytes = row_bytes(parts);
-    std::memset(to.d_input.data() + static_cast<uint64_t>(chunk.first) * bytes, 0,
-                static_cast<uint64_t>(chunk.rows) * bytes);
+    parts.maths().clear(to.d_input.data() + static_cast<uint64_t>(chunk.first) * bytes,
+                        static_cast<uint64_t>(chunk.rows) * bytes);
   }
 }
 
@@ -133,7 +125,6 @@ void clear_chunk(const DecoderParts& parts, const PartGradients& to, const Chunk
 
 void Decoder::head_statistics(int part, ConstBytes weights, ConstBytes input, std::span<float> statistics,
                               double* loss_sum, std::span<std::byte> workspace, const BatchView& batch) {
-  const c10::InferenceMode no_autograd;
   const DecoderParts& parts = *parts_;
   const int64_t tokens = parts.token_count(batch);
   CHECK_GE(static_cast<int64_t>(statistics.size()), 3 * tokens);
@@ -141,26 +132,29 @@ void Decoder::head_statistics(int part, ConstBytes weights, ConstBytes input, st
   const LossScratch scratch = parts.loss_scratch(tokens, carver);
   const PartCall call = begin_part(parts, part, weights, input, scratch, batch);
   const bool is_last = part + 1 == parts.settings.head_parts;
-  double sum = 0;
+  Maths& maths = parts.maths();
+  bool adds = false;
   for_each_chunk(parts, tokens, [&](const Chunk& chunk) {
     const LossStatistics rows = statistics_from(statistics.data(), tokens, chunk.first);
     if (any_trained(call.targets(chunk))) {
-      add_loss_statistics(parts.shape.compute, loss_rows(call, chunk, part_logits(parts, call, chunk), rows));
-      if (is_last) sum += sum_of_losses(rows, call.targets(chunk));
+      maths.add_loss_statistics(parts.shape.compute, loss_rows(call, chunk, part_logits(parts, call, chunk), rows));
+      if (!is_last) return;
+      maths.losses_of_statistics(chunk.rows, batch.device.targets + chunk.first, rows, scratch.row_losses);
+      maths.sum_losses(scratch.row_losses, chunk.rows, adds, loss_sum);
+      adds = true;
     } else if (part == 0) {
       for (float* values : {rows.maximum, rows.exponential_sum, rows.target_logit}) {
-        std::fill_n(values, chunk.rows, 0.0f);
+        maths.clear(values, static_cast<uint64_t>(chunk.rows) * sizeof(float));
       }
     }
   });
-  if (is_last) *loss_sum = sum;
+  if (is_last && !adds) maths.clear(loss_sum, sizeof(double));
 }
 
 void Decoder::head_part_gradient(int part, ConstBytes weights, ConstBytes input, std::span<const float> statistics,
                                  std::span<float> d_normed, std::span<std::byte> d_input, std::span<float> gradient,
                                  bool accumulate, double loss_scale, std::span<std::byte> workspace,
                                  const BatchView& batch) {
-  const c10::InferenceMode no_autograd;
   const DecoderParts& parts = *parts_;
   const int64_t tokens = parts.token_count(batch);
   CHECK_GE(static_cast<int64_t>(statistics.size()), 3 * tokens);
@@ -188,9 +182,9 @@ void Decoder::head_part_gradient(int part, ConstBytes weights, ConstBytes input,
     chunk_gradient(parts, call, to, chunk, rows, adds);
     adds = true;
   });
-  if (!adds && !gradient.empty()) std::memset(gradient.data(), 0, gradient.size_bytes());
+  if (!adds && !gradient.empty()) parts.maths().clear(gradient.data(), gradient.size_bytes());
   if (!accumulate && !to.ends && norm.spec.trainable) {
-    std::fill_n(gradient.data() + norm.offset, norm.element_count, 0.0f);
+    parts.maths().clear(gradient.data() + norm.offset, norm.element_count * sizeof(float));
   }
 }
 

@@ -2,9 +2,6 @@
 
 #include <algorithm>
 
-#include "model/head_norm.h"
-#include "model/rms_norm.h"
-
 namespace penstock {
 
 SavedBuffers carve_saved(const DecoderShape& shape, int64_t tokens, Carver& carver) {
@@ -25,15 +22,14 @@ SavedBuffers carve_saved(const DecoderShape& shape, int64_t tokens, Carver& carv
   return saved;
 }
 
-BlockScratch carve_block(const DecoderShape& shape, int64_t tokens, const ProjectionElements& elements,
-                         Carver& carver) {
+BlockScratch carve_block(const DecoderShape& shape, int64_t tokens, const ProjectionBytes& bytes, Carver& carver) {
   BlockScratch scratch;
   scratch.angles.cosines = carver.take<float>(tokens * (shape.attention.head_dim / 2));
   scratch.angles.sines = carver.take<float>(tokens * (shape.attention.head_dim / 2));
   scratch.norm_weight = carver.take<float>(shape.hidden);
   scratch.head_weights = shape.qk_norm ? carver.take<float>(2 * shape.attention.head_dim) : nullptr;
-  scratch.projection.weight = carver.take_elements(shape.compute, elements.weight);
-  scratch.projection.bias = carver.take_elements(shape.compute, elements.bias);
+  scratch.projection.weight = carver.take_bytes(bytes.weight);
+  scratch.projection.bias = carver.take_bytes(bytes.bias);
   return scratch;
 }
 
@@ -42,20 +38,21 @@ BackwardScratch carve_backward(const DecoderShape& shape, int64_t tokens, Carver
   scratch.normed = carver.take_elements(shape.compute, tokens * shape.hidden);
   scratch.d_normed = carver.take_elements(shape.compute, tokens * shape.hidden);
   scratch.d_residual = carver.take_elements(shape.compute, tokens * shape.hidden);
-  const int64_t head_partials = shape.qk_norm ? head_norm_partials(tokens, shape.attention.head_dim) : 0;
-  scratch.partials = carver.take<float>(std::max(rms_norm_partials(tokens, shape.hidden), head_partials));
+  const int64_t head_partials = shape.qk_norm ? head_norm_partials(shape.backend, tokens, shape.attention.head_dim) : 0;
+  scratch.partials =
+      carver.take<float>(std::max(rms_norm_partials(shape.backend, tokens, shape.hidden), head_partials));
   return scratch;
 }
 
-LossScratch carve_loss(const DecoderShape& shape, int64_t chunk_tokens, int64_t weight_elements,
-                       int64_t gradient_elements, Carver& carver) {
+LossScratch carve_loss(const DecoderShape& shape, int64_t chunk_tokens, uint64_t weight_bytes, uint64_t gradient_bytes,
+                       Carver& carver) {
   LossScratch scratch;
   scratch.norm_weight = carver.take<float>(shape.hidden);
-  scratch.weight = carver.take_elements(shape.compute, weight_elements);
-  scratch.weight_gradient = carver.take_elements(shape.compute, gradient_elements);
+  scratch.weight = carver.take_bytes(weight_bytes);
+  scratch.weight_gradient = carver.take_bytes(gradient_bytes);
   scratch.row_losses = carver.take<double>(chunk_tokens);
   scratch.rstd = carver.take<float>(chunk_tokens);
-  scratch.partials = carver.take<float>(rms_norm_partials(chunk_tokens, shape.hidden));
+  scratch.partials = carver.take<float>(rms_norm_partials(shape.backend, chunk_tokens, shape.hidden));
   scratch.normed = carver.take_elements(shape.compute, chunk_tokens * shape.hidden);
   scratch.d_normed = carver.take_elements(shape.compute, chunk_tokens * shape.hidden);
   scratch.logits = carver.take_elements(shape.compute, chunk_tokens * shape.vocab);

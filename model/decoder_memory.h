@@ -8,10 +8,9 @@
 
 #include "core/bytes.h"
 #include "core/check.h"
-#include "model/attention.h"
 #include "model/decoder.h"
+#include "model/maths.h"
 #include "model/projection.h"
-#include "model/rope.h"
 
 namespace penstock {
 
@@ -52,6 +51,7 @@ class Carver {
 
 // The extents of a block and of the head. C hidden, F feed-forward, V vocabulary (of the largest part of the head).
 struct DecoderShape {
+  Backend backend;
   DType compute;
   int64_t hidden, inner, vocab;
   AttentionShape attention;  // its window is the block's business
@@ -81,10 +81,10 @@ struct BlockScratch {
   float* head_weights;           // [2, D], the QK-norm's; with qk_norm only
   ProjectionScratch projection;  // one weight as a GEMM operand, or one weight's gradient; and one bias
 };
-struct ProjectionElements {
-  int64_t weight, bias;
+struct ProjectionBytes {
+  uint64_t weight, bias;
 };
-BlockScratch carve_block(const DecoderShape& shape, int64_t tokens, const ProjectionElements& elements, Carver& carver);
+BlockScratch carve_block(const DecoderShape& shape, int64_t tokens, const ProjectionBytes& bytes, Carver& carver);
 
 struct BackwardScratch {
   void* normed;      // [N, C]
@@ -96,8 +96,8 @@ BackwardScratch carve_backward(const DecoderShape& shape, int64_t tokens, Carver
 
 struct LossScratch {
   float* norm_weight;     // [C]
-  void* weight;           // lm_head as a GEMM operand, weight_elements long
-  void* weight_gradient;  // its gradient in the compute dtype, gradient_elements long
+  void* weight;           // lm_head as a GEMM operand, weight_bytes long
+  void* weight_gradient;  // its gradient as the GEMM makes it, gradient_bytes long
   double* row_losses;     // [chunk]
   float* rstd;            // [chunk]
   float* partials;
@@ -105,7 +105,7 @@ struct LossScratch {
   void* d_normed;  // [chunk, C]
   void* logits;    // [chunk, V]
 };
-LossScratch carve_loss(const DecoderShape& shape, int64_t chunk_tokens, int64_t weight_elements,
-                       int64_t gradient_elements, Carver& carver);
+LossScratch carve_loss(const DecoderShape& shape, int64_t chunk_tokens, uint64_t weight_bytes, uint64_t gradient_bytes,
+                       Carver& carver);
 
 }  // namespace penstock

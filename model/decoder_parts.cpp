@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "fmt/format.h"
-#include "model/element_casts.h"
 
 namespace penstock {
 
@@ -21,19 +20,28 @@ TensorPlace head_norm_place(const ModelConfig& config, const LayerLayout& layout
                         : TensorPlace{.spec = {.trainable = false}, .offset = 0, .element_count = 0};
 }
 
+// The linear layer of these tensors.
+Projection projection(const LayerLayout& layout, const std::vector<std::string>& names, bool has_bias,
+                      const DecoderSettings& settings) {
+  return {layout,           names,
+          has_bias,         settings.wire,
+          settings.compute, weight_gradient_type(settings.backend, settings.compute)};
+}
+
 }  // namespace
 
-BlockWeights::BlockWeights(const ModelConfig& config, const LayerLayout& layout, int64_t block, DType wire,
-                           DType compute)
+BlockWeights::BlockWeights(const ModelConfig& config, const LayerLayout& layout, int64_t block,
+                           const DecoderSettings& settings)
     : input_norm(layout.tensor(block_prefix(block) + "input_layernorm.weight")),
       post_norm(layout.tensor(block_prefix(block) + "post_attention_layernorm.weight")),
       query_norm(head_norm_place(config, layout, block_prefix(block) + "self_attn.q_norm.weight")),
       key_norm(head_norm_place(config, layout, block_prefix(block) + "self_attn.k_norm.weight")),
-      qkv(layout, prefixed(block_prefix(block) + "self_attn.", {"q_proj", "k_proj", "v_proj"}), config.qkv_bias, wire,
-          compute),
-      attention_out(layout, {block_prefix(block) + "self_attn.o_proj"}, config.output_bias, wire, compute),
-      gate_up(layout, prefixed(block_prefix(block) + "mlp.", {"gate_proj", "up_proj"}), config.mlp_bias, wire, compute),
-      down(layout, {block_prefix(block) + "mlp.down_proj"}, config.mlp_bias, wire, compute),
+      qkv(projection(layout, prefixed(block_prefix(block) + "self_attn.", {"q_proj", "k_proj", "v_proj"}),
+                     config.qkv_bias, settings)),
+      attention_out(projection(layout, {block_prefix(block) + "self_attn.o_proj"}, config.output_bias, settings)),
+      gate_up(projection(layout, prefixed(block_prefix(block) + "mlp.", {"gate_proj", "up_proj"}), config.mlp_bias,
+                         settings)),
+      down(projection(layout, {block_prefix(block) + "mlp.down_proj"}, config.mlp_bias, settings)),
       trainable_elements(layout.trainable_elements()) {}
 
 bool BlockWeights::reaches_qkv(bool wants_input) const {
@@ -45,9 +53,11 @@ bool BlockWeights::reaches_gate_up(bool wants_input) const {
   return reaches_residual(wants_input) || post_norm.spec.trainable || gate_up.trains();
 }
 
-DecoderParts::DecoderParts(const ModelConfig& model_config, const DecoderSettings& decoder_settings)
+DecoderParts::DecoderParts(const ModelConfig& model_config, const DecoderSettings& decoder_settings,
+                           Maths* maths_of_device)
     : config(model_config),
       settings(decoder_settings),
+      device_maths(maths_of_device),
       max_tokens(decoder_settings.rows * decoder_settings.length),
       frequencies(rope_frequencies(model_config)) {
   CHECK(settings.compute != DType::kFloat16 && settings.wire != DType::kFloat16);
@@ -55,26 +65,28 @@ DecoderParts::DecoderParts(const ModelConfig& model_config, const DecoderSetting
   CHECK_GT(settings.loss_chunk_tokens, 0);
   const AttentionShape attention{settings.compute, config.num_attention_heads, config.num_key_value_heads,
                                  config.head_dim};
-  shape = {settings.compute, config.hidden_size, config.intermediate_size, 0, attention, config.qk_norm};
+  shape = {settings.backend, settings.compute, config.hidden_size, config.intermediate_size, 0,
+           attention,        config.qk_norm};
 
   const std::vector<LayerLayout> layouts = layer_layouts(config, settings.trainable);
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    const BlockWeights& weights =
-        blocks.emplace_back(config, layouts[static_cast<size_t>(i) + 1], i, settings.wire, settings.compute);
+    const BlockWeights& weights = blocks.emplace_back(config, layouts[static_cast<size_t>(i) + 1], i, settings);
     for (const Projection* projection : {&weights.qkv, &weights.attention_out, &weights.gate_up, &weights.down}) {
-      block_elements.weight =
-          std::max({block_elements.weight, projection->operand_scratch(), projection->gradient_scratch()});
-      block_elements.bias = std::max(block_elements.bias, projection->bias_scratch());
+      block_bytes.weight =
+          std::max({block_bytes.weight, projection->operand_scratch(), projection->gradient_scratch()});
+      block_bytes.bias = std::max(block_bytes.bias, projection->bias_scratch());
     }
   }
   for (int part = 0; part < settings.head_parts; ++part) {
     const LayerLayout layout = head_part_layout(config, settings.trainable, settings.head_parts, part);
-    const HeadWeights& weights = heads.emplace_back(HeadWeights{
-        head_part_rows(config.vocab_size, settings.head_parts, part), layout.tensor("model.norm.weight"),
-        FusedWeight(layout, {head_weight_name(config)}, settings.wire, settings.compute), layout.trainable_elements()});
+    const HeadWeights& weights = heads.emplace_back(
+        HeadWeights{head_part_rows(config.vocab_size, settings.head_parts, part), layout.tensor("model.norm.weight"),
+                    FusedWeight(layout, {head_weight_name(config)}, settings.wire, settings.compute,
+                                weight_gradient_type(settings.backend, settings.compute)),
+                    layout.trainable_elements()});
     shape.vocab = std::max(shape.vocab, weights.rows.count());
-    head_operand_elements = std::max(head_operand_elements, weights.lm_head.operand_scratch());
-    head_gradient_elements = std::max(head_gradient_elements, weights.lm_head.gradient_scratch());
+    head_operand_bytes = std::max(head_operand_bytes, weights.lm_head.operand_scratch());
+    head_gradient_bytes = std::max(head_gradient_bytes, weights.lm_head.gradient_scratch());
   }
 }
 
@@ -93,12 +105,12 @@ MatrixView DecoderParts::matrix(const void* data, int64_t rows, int64_t cols) co
 void DecoderParts::load_norm(const TensorPlace& place, ConstBytes weights, float* scratch) const {
   const uint64_t wire_bytes = dtype_bytes(settings.wire);
   CHECK_LE((place.offset + place.element_count) * wire_bytes, weights.size());
-  cast_elements(settings.wire, weights.data() + place.offset * wire_bytes, DType::kFloat32, scratch,
-                static_cast<int64_t>(place.element_count));
+  maths().cast(settings.wire, weights.data() + place.offset * wire_bytes, DType::kFloat32, scratch,
+               static_cast<int64_t>(place.element_count));
 }
 
 BlockScratch DecoderParts::block_scratch(int64_t tokens, Carver& carver) const {
-  return carve_block(shape, tokens, block_elements, carver);
+  return carve_block(shape, tokens, block_bytes, carver);
 }
 
 // Into `saved` where the caller keeps the intermediates, else into the workspace.
@@ -109,7 +121,7 @@ SavedBuffers DecoderParts::saved_buffers(std::span<std::byte> saved, int64_t tok
 }
 
 LossScratch DecoderParts::loss_scratch(int64_t tokens, Carver& carver) const {
-  return carve_loss(shape, loss_chunk(tokens), head_operand_elements, head_gradient_elements, carver);
+  return carve_loss(shape, loss_chunk(tokens), head_operand_bytes, head_gradient_bytes, carver);
 }
 
 const BlockWeights& DecoderParts::block(int64_t index) const {

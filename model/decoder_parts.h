@@ -8,7 +8,6 @@
 
 #include "model/decoder.h"
 #include "model/decoder_memory.h"
-#include "model/head_norm.h"
 #include "model/projection.h"
 #include "model/rope_frequencies.h"
 
@@ -18,7 +17,7 @@ using ConstBytes = std::span<const std::byte>;
 
 // The tensors of one block. Layouts differ between blocks where some of their tensors are frozen.
 struct BlockWeights {
-  BlockWeights(const ModelConfig& config, const LayerLayout& layout, int64_t block, DType wire, DType compute);
+  BlockWeights(const ModelConfig& config, const LayerLayout& layout, int64_t block, const DecoderSettings& settings);
 
   // What backward has to reach, from the output down. Whatever lies below the lowest trained tensor is not computed.
   bool reaches_qkv(bool wants_input) const;
@@ -42,7 +41,13 @@ struct HeadWeights {
 bool any_trained(std::span<const int32_t> targets);
 
 struct DecoderParts {
-  DecoderParts(const ModelConfig& model_config, const DecoderSettings& decoder_settings);
+  // Without maths only sizes may be asked for.
+  DecoderParts(const ModelConfig& model_config, const DecoderSettings& decoder_settings, Maths* device_maths);
+
+  Maths& maths() const {
+    CHECK(device_maths != nullptr);
+    return *device_maths;
+  }
 
   // Bytes of scratch each kind of call takes at the largest micro-batch.
   uint64_t forward_bytes() const;
@@ -86,14 +91,15 @@ struct DecoderParts {
 
   ModelConfig config;
   DecoderSettings settings;
+  Maths* device_maths;
   DecoderShape shape;
   int64_t max_tokens;
   RopeFrequencies frequencies;
   std::vector<BlockWeights> blocks;
   std::vector<HeadWeights> heads;
-  ProjectionElements block_elements = {};  // the largest of any block
-  int64_t head_operand_elements = 0;       // the largest of any part
-  int64_t head_gradient_elements = 0;      // the same
+  ProjectionBytes block_bytes = {};  // the largest of any block
+  uint64_t head_operand_bytes = 0;   // the largest of any part
+  uint64_t head_gradient_bytes = 0;  // the same
 };
 
 }  // namespace penstock

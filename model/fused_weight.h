@@ -13,35 +13,38 @@
 #include <vector>
 
 #include "core/layer_layout.h"
-#include "model/gemm.h"
+#include "model/maths.h"
 
 namespace penstock {
 
 class FusedWeight {
  public:
   FusedWeight() = default;
-  FusedWeight(const LayerLayout& layout, const std::vector<std::string>& names, DType wire, DType compute);
+  // `gradient`: what the device's weight gradients come out as (weight_gradient_type()).
+  FusedWeight(const LayerLayout& layout, const std::vector<std::string>& names, DType wire, DType compute,
+              DType gradient);
 
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
   bool trains() const { return trained_ > 0; }  // any member
-  // Elements of scratch in the compute dtype that operand() and add_gradient() need.
-  int64_t operand_scratch() const { return wire_ == compute_ && adjacent_ ? 0 : rows_ * cols_; }
-  int64_t gradient_scratch() const { return !trains() || sums_in_place() ? 0 : rows_ * cols_; }
+  // Bytes of scratch that operand() and add_gradient() need.
+  uint64_t operand_scratch() const { return wire_ == compute_ && adjacent_ ? 0 : matrix_bytes(compute_); }
+  uint64_t gradient_scratch() const { return !trains() || sums_in_place() ? 0 : matrix_bytes(gradient_); }
 
   // [rows, cols] in the compute dtype: a view of `weights`, or of `scratch` after the conversion.
-  MatrixView operand(std::span<const std::byte> weights, void* scratch) const;
-  // gradient (fp32, the trainable part of the slab) = or += d_y^T x for the trained members. The GEMM rounds once to
-  // the compute dtype, the sum is fp32.
-  void add_gradient(const MatrixView& d_y, const MatrixView& x, std::span<float> gradient, bool accumulate,
-                    void* scratch) const;
+  MatrixView operand(Maths& maths, std::span<const std::byte> weights, void* scratch) const;
+  // gradient (fp32, the trainable part of the slab) = or += d_y^T x for the trained members. The sum is fp32; where the
+  // device's GEMM cannot sum in fp32 it rounds once to the compute dtype before.
+  void add_gradient(Maths& maths, const MatrixView& d_y, const MatrixView& x, std::span<float> gradient,
+                    bool accumulate, void* scratch) const;
 
  private:
   bool all_train() const { return trained_ == places_.size(); }
-  // In fp32 the GEMM itself adds to the gradient where all members would lie without padding between them.
-  bool sums_in_gemm() const { return compute_ == DType::kFloat32 && packs_; }
+  uint64_t matrix_bytes(DType dtype) const { return static_cast<uint64_t>(rows_ * cols_) * dtype_bytes(dtype); }
+  // An fp32 GEMM itself adds to the gradient where all members would lie without padding between them.
+  bool sums_in_gemm() const { return gradient_ == DType::kFloat32 && packs_; }
   bool sums_in_place() const { return sums_in_gemm() && all_train(); }
-  void copy_rows(std::span<float> gradient, float* packed, bool to_packed) const;
+  void copy_rows(Maths& maths, std::span<float> gradient, float* packed, bool to_packed) const;
 
   std::vector<TensorPlace> places_;
   size_t trained_ = 0;
@@ -51,6 +54,7 @@ class FusedWeight {
   bool packs_ = true;     // they would if all were trained, or all frozen
   DType wire_ = DType::kFloat32;
   DType compute_ = DType::kFloat32;
+  DType gradient_ = DType::kFloat32;
 };
 
 }  // namespace penstock

@@ -12,8 +12,8 @@ struct HeadNormShape {
   int64_t rows, row_elements;  // rows of packed values, so far apart; query heads first, then key heads
   int64_t query_heads, key_heads, head_dim;
 
-  int64_t heads() const { return query_heads + key_heads; }
-  int64_t width() const { return heads() * head_dim; }
+  constexpr int64_t heads() const { return query_heads + key_heads; }
+  constexpr int64_t width() const { return heads() * head_dim; }
 };
 
 struct HeadNormForward {

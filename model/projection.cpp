@@ -13,41 +13,41 @@ std::vector<std::string> with_suffix(const std::vector<std::string>& names, cons
 }  // namespace
 
 Projection::Projection(const LayerLayout& layout, const std::vector<std::string>& names, bool has_bias, DType wire,
-                       DType compute)
-    : weight_(layout, with_suffix(names, ".weight"), wire, compute), compute_(compute) {
+                       DType compute, DType gradient)
+    : weight_(layout, with_suffix(names, ".weight"), wire, compute, gradient), compute_(compute) {
   if (has_bias) bias_ = FusedBias(layout, with_suffix(names, ".bias"), wire, compute);
 }
 
-void Projection::apply(std::span<const std::byte> weights, const MatrixView& x, const ProjectionScratch& scratch,
-                       const MatrixView& y) const {
-  const MatrixView weight = weight_.operand(weights, scratch.weight);
+void Projection::apply(Maths& maths, std::span<const std::byte> weights, const MatrixView& x,
+                       const ProjectionScratch& scratch, const MatrixView& y) const {
+  const MatrixView weight = weight_.operand(maths, weights, scratch.weight);
   if (!bias_.exists()) {
-    linear(compute_, x, weight, y);
+    maths.linear(compute_, x, weight, y);
     return;
   }
-  bias_.gather(weights, scratch.bias);
-  linear_bias(compute_, x, weight, scratch.bias, y);
+  bias_.gather(maths, weights, scratch.bias);
+  maths.linear_bias(compute_, x, weight, scratch.bias, y);
 }
 
-void Projection::apply_add(std::span<const std::byte> weights, const MatrixView& residual, const MatrixView& x,
-                           const ProjectionScratch& scratch, const MatrixView& y) const {
+void Projection::apply_add(Maths& maths, std::span<const std::byte> weights, const MatrixView& residual,
+                           const MatrixView& x, const ProjectionScratch& scratch, const MatrixView& y) const {
   if (!bias_.exists()) {
-    linear_add(compute_, residual, x, weight_.operand(weights, scratch.weight), y);
+    maths.linear_add(compute_, residual, x, weight_.operand(maths, weights, scratch.weight), y);
     return;
   }
-  apply(weights, x, scratch, y);
-  add_rows(compute_, residual, y);
+  apply(maths, weights, x, scratch, y);
+  maths.add_rows(compute_, residual, y);
 }
 
-void Projection::input_gradient(std::span<const std::byte> weights, const MatrixView& d_y,
+void Projection::input_gradient(Maths& maths, std::span<const std::byte> weights, const MatrixView& d_y,
                                 const ProjectionScratch& scratch, const MatrixView& d_x) const {
-  linear_input_gradient(compute_, d_y, weight_.operand(weights, scratch.weight), d_x);
+  maths.linear_input_gradient(compute_, d_y, weight_.operand(maths, weights, scratch.weight), d_x);
 }
 
-void Projection::add_gradients(const MatrixView& d_y, const MatrixView& x, std::span<float> gradient, bool accumulate,
-                               const ProjectionScratch& scratch) const {
-  weight_.add_gradient(d_y, x, gradient, accumulate, scratch.weight);
-  bias_.add_gradient(d_y, gradient, accumulate);
+void Projection::add_gradients(Maths& maths, const MatrixView& d_y, const MatrixView& x, std::span<float> gradient,
+                               bool accumulate, const ProjectionScratch& scratch) const {
+  weight_.add_gradient(maths, d_y, x, gradient, accumulate, scratch.weight);
+  bias_.add_gradient(maths, d_y, gradient, accumulate);
 }
 
 }  // namespace penstock

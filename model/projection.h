@@ -11,7 +11,7 @@
 
 namespace penstock {
 
-// Scratch of any one call, in the compute dtype; Projection says how much.
+// Scratch of any one call; Projection says how much.
 struct ProjectionScratch {
   void* weight;
   void* bias;
@@ -20,29 +20,29 @@ struct ProjectionScratch {
 class Projection {
  public:
   // `names` without ".weight" or ".bias".
-  Projection(const LayerLayout& layout, const std::vector<std::string>& names, bool has_bias, DType wire,
-             DType compute);
+  Projection(const LayerLayout& layout, const std::vector<std::string>& names, bool has_bias, DType wire, DType compute,
+             DType gradient);
 
   bool trains() const { return weight_.trains() || bias_.trains(); }
   bool weight_trains() const { return weight_.trains(); }
-  // Elements of scratch.weight that apply(), apply_add() and input_gradient() need; that add_gradients() needs; and of
+  // Bytes of scratch.weight that apply(), apply_add() and input_gradient() need; that add_gradients() needs; and of
   // scratch.bias.
-  int64_t operand_scratch() const { return weight_.operand_scratch(); }
-  int64_t gradient_scratch() const { return weight_.gradient_scratch(); }
-  int64_t bias_scratch() const { return bias_.elements(); }
+  uint64_t operand_scratch() const { return weight_.operand_scratch(); }
+  uint64_t gradient_scratch() const { return weight_.gradient_scratch(); }
+  uint64_t bias_scratch() const { return static_cast<uint64_t>(bias_.elements()) * dtype_bytes(compute_); }
 
   // y = x W^T + b, rounded once.
-  void apply(std::span<const std::byte> weights, const MatrixView& x, const ProjectionScratch& scratch,
+  void apply(Maths& maths, std::span<const std::byte> weights, const MatrixView& x, const ProjectionScratch& scratch,
              const MatrixView& y) const;
   // y = residual + x W^T + b. Without a bias rounded once; with one as transformers rounds it: after b, after the sum.
-  void apply_add(std::span<const std::byte> weights, const MatrixView& residual, const MatrixView& x,
+  void apply_add(Maths& maths, std::span<const std::byte> weights, const MatrixView& residual, const MatrixView& x,
                  const ProjectionScratch& scratch, const MatrixView& y) const;
   // d_x = d_y W
-  void input_gradient(std::span<const std::byte> weights, const MatrixView& d_y, const ProjectionScratch& scratch,
-                      const MatrixView& d_x) const;
+  void input_gradient(Maths& maths, std::span<const std::byte> weights, const MatrixView& d_y,
+                      const ProjectionScratch& scratch, const MatrixView& d_x) const;
   // gradient = or += those of the trained weights and biases. `x` is read only where weight_trains().
-  void add_gradients(const MatrixView& d_y, const MatrixView& x, std::span<float> gradient, bool accumulate,
-                     const ProjectionScratch& scratch) const;
+  void add_gradients(Maths& maths, const MatrixView& d_y, const MatrixView& x, std::span<float> gradient,
+                     bool accumulate, const ProjectionScratch& scratch) const;
 
  private:
   FusedWeight weight_;

@@ -38,12 +38,13 @@ PENSTOCK_ROW_KERNEL void rotate_rows_bfloat16(const RopeRows& rope, int64_t begi
 
 }  // namespace
 
-void rope_angles(std::span<const int32_t> positions, const RopeFrequencies& frequencies, const RopeAngles& angles) {
+void rope_angles(int64_t tokens, const int32_t* positions, const RopeFrequencies& frequencies,
+                 const RopeAngles& angles) {
   const auto half = static_cast<int64_t>(frequencies.inverse.size());
   constexpr int64_t kSineWork = 16;  // one angle costs about as much as that many multiplications
-  parallel_rows(static_cast<int64_t>(positions.size()), half * kSineWork, [&](int64_t begin, int64_t end) {
+  parallel_rows(tokens, half * kSineWork, [&](int64_t begin, int64_t end) {
     for (int64_t token = begin; token < end; ++token) {
-      const auto position = static_cast<float>(positions[static_cast<size_t>(token)]);
+      const auto position = static_cast<float>(positions[token]);
       for (int64_t i = 0; i < half; ++i) {
         const float angle = position * frequencies.inverse[static_cast<size_t>(i)];
         angles.cosines[token * half + i] = std::cos(angle) * frequencies.scale;

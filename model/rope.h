@@ -15,7 +15,8 @@ struct RopeAngles {
   float* cosines;
   float* sines;
 };
-void rope_angles(std::span<const int32_t> positions, const RopeFrequencies& frequencies, const RopeAngles& angles);
+void rope_angles(int64_t tokens, const int32_t* positions, const RopeFrequencies& frequencies,
+                 const RopeAngles& angles);
 
 // Rotates the first `heads` heads of every row in place; rows are `row_elements` apart. The gradient of a rotation is
 // the rotation back, under the same scale: `backward` turns the other way.

@@ -11,4 +11,4 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 selection=(-LE nightly)
 if [[ ${PENSTOCK_NIGHTLY:-0} == 1 ]]; then selection=(); fi
-exec ctest --test-dir "$root/build/release" -j2 --output-on-failure "${selection[@]}" "$@"
+exec "$root/.venv/bin/python" "$root/scripts/run_ctest.py" ctest --test-dir "$root/build/release" -j2 --output-on-failure "${selection[@]}" "$@"

@@ -2,13 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <optional>
 #include <thread>
 #include <utility>
 
 #include "core/bf16.h"
 #include "core/check.h"
-#include "model/element_casts.h"
 
 namespace penstock {
 namespace {
@@ -23,10 +21,10 @@ const LayerLayout& slot_layout(const DeviceWork& work, const OpContext& context)
 
 uint64_t layout_hash(const DeviceWork& work, const OpContext& context) { return slot_layout(work, context).hash(); }
 
-const MicroBatch& micro_batch(const DeviceWork& work, const OpContext& context) {
+BatchView micro_batch(const DeviceWork& work, const OpContext& context) {
   const size_t m = static_cast<size_t>(context.op().micro_batch);
   CHECK_LT(m, work.inputs->micro_batches.size());
-  return work.inputs->micro_batches[m];
+  return on_device(work.shape, context, batch_view(work.inputs->micro_batches[m]));
 }
 
 // The head's copies are its own buffers; blocks share slots. An op declares exactly one of the two.
@@ -93,10 +91,10 @@ void forward(const DeviceWork& work, OpContext& context) {
   std::span<std::byte> saved;
   if (context.declares(BufferKind::kSaved, Mode::kWrite)) saved = context.write(BufferKind::kSaved);
   const auto workspace = context.write(BufferKind::kWorkspace);
-  const BatchView batch = batch_view(micro_batch(work, context));
+  const BatchView batch = micro_batch(work, context);
   Decoder* decoder = work.decoder;
   const int64_t block = context.op().layer - 1;
-  launch_compute(context, work.temporaries,
+  launch_compute(context, *work.maths,
                  [=] { decoder->forward(block, weights, input, output, saved, workspace, batch); });
 }
 
@@ -134,9 +132,9 @@ void loss(const DeviceWork& work, OpContext& context) {
   double* sum = loss_place(context);
   const double scale = loss_scale(work);
   const auto workspace = context.write(BufferKind::kWorkspace);
-  const BatchView batch = batch_view(micro_batch(work, context));
+  const BatchView batch = micro_batch(work, context);
   Decoder* decoder = work.decoder;
-  launch_compute(context, work.temporaries,
+  launch_compute(context, *work.maths,
                  [=] { decoder->loss(weights, input, d_input, gradient, accumulate, scale, sum, workspace, batch); });
 }
 
@@ -147,10 +145,10 @@ void head_statistics(const DeviceWork& work, OpContext& context) {
   const std::span<float> statistics = as_floats(context.write(BufferKind::kHeadStatistics));
   double* sum = context.declares(BufferKind::kLoss, Mode::kWrite) ? loss_place(context) : nullptr;
   const auto workspace = context.write(BufferKind::kWorkspace);
-  const BatchView batch = batch_view(micro_batch(work, context));
+  const BatchView batch = micro_batch(work, context);
   const int part = context.op().part;
   Decoder* decoder = work.decoder;
-  launch_compute(context, work.temporaries,
+  launch_compute(context, *work.maths,
                  [=] { decoder->head_statistics(part, weights, input, statistics, sum, workspace, batch); });
 }
 
@@ -167,10 +165,10 @@ void head_gradient(const DeviceWork& work, OpContext& context) {
   const bool accumulate = context.op().micro_batch > 0;
   const double scale = loss_scale(work);
   const auto workspace = context.write(BufferKind::kWorkspace);
-  const BatchView batch = batch_view(micro_batch(work, context));
+  const BatchView batch = micro_batch(work, context);
   const int part = context.op().part;
   Decoder* decoder = work.decoder;
-  launch_compute(context, work.temporaries, [=] {
+  launch_compute(context, *work.maths, [=] {
     decoder->head_part_gradient(part, weights, input, statistics, d_normed, d_input, gradient, accumulate, scale,
                                 workspace, batch);
   });
@@ -184,19 +182,19 @@ void backward(const DeviceWork& work, OpContext& context) {
   const std::span<std::byte> d_input = input_gradient(context);
   const std::span<float> gradient = weight_gradient(work, context);
   const auto workspace = context.write(BufferKind::kWorkspace);
-  const BatchView batch = batch_view(micro_batch(work, context));
+  const BatchView batch = micro_batch(work, context);
   const bool accumulate = context.op().micro_batch > 0;
   Decoder* decoder = work.decoder;
   const int64_t block = context.op().layer - 1;
   if (context.declares(BufferKind::kSaved, Mode::kRead)) {
     const auto saved = context.read(BufferKind::kSaved);
-    launch_compute(context, work.temporaries, [=] {
+    launch_compute(context, *work.maths, [=] {
       decoder->backward(block, weights, input, saved, d_output, d_input, gradient, accumulate, workspace, batch);
     });
     return;
   }
   const auto recomputed = context.write(BufferKind::kRecomputed);
-  launch_compute(context, work.temporaries, [=] {
+  launch_compute(context, *work.maths, [=] {
     decoder->recompute(block, weights, input, recomputed, workspace, batch);
     decoder->backward(block, weights, input, recomputed, d_output, d_input, gradient, accumulate, workspace, batch);
   });
@@ -212,8 +210,9 @@ void pack(const DeviceWork& work, OpContext& context) {
   CHECK_LE(layout.trainable_bytes(sizeof(float)), from.size());
   CHECK_LE(layout.trainable_bytes(sizeof(bf16_bits)), to.size());
   const auto count = static_cast<int64_t>(layout.trainable_elements());
-  launch_compute(context, work.temporaries,
-                 [=] { cast_elements(DType::kFloat32, from.data(), DType::kBFloat16, to.data(), count); });
+  Maths* maths = work.maths;
+  launch_compute(context, *work.maths,
+                 [=] { maths->cast(DType::kFloat32, from.data(), DType::kBFloat16, to.data(), count); });
 }
 
 void sleep_until_precisely(std::chrono::steady_clock::time_point end) {
@@ -243,18 +242,23 @@ const LayerLayout& slot_layout(const ModelMemory& memory, const std::vector<Laye
   return memory.layouts()[static_cast<size_t>(context.weight_layer())];
 }
 
-void launch_compute(OpContext& context, TemporaryObserver* temporaries, std::function<void()> work) {
-  context.launch([temporaries, work = std::move(work)] {
-    std::optional<TemporaryObservation> observation;
-    if (temporaries != nullptr) observation.emplace(*temporaries);
-    work();
-  });
+void launch_compute(OpContext& context, Maths& maths, std::function<void()> work) {
+  context.launch([&maths, work = std::move(work)] { maths.run(work); });
+}
+
+void fetch_embed(OpContext& context) {
+  const std::span<const std::byte> staging = context.read(BufferKind::kEmbedStaging);
+  const std::span<std::byte> rows = context.write(BufferKind::kActivation);
+  context.copy(rows, staging.first(rows.size()));
+  context.copy(context.write(BufferKind::kBatchTable), staging.subspan(rows.size()));
+}
+
+BatchView on_device(const RunShape& shape, const OpContext& context, const BatchView& batch) {
+  return batch_table(shape).on_device(batch, context.read(BufferKind::kBatchTable));
 }
 
 void add_device_handlers(OpHandlers& handlers, const DeviceWork& work) {
-  handlers.set(OpKind::kFetchEmbed, [](OpContext& context) {
-    context.copy(context.write(BufferKind::kActivation), context.read(BufferKind::kEmbedStaging));
-  });
+  handlers.set(OpKind::kFetchEmbed, fetch_embed);
   handlers.set(OpKind::kOffloadEmbed, [](OpContext& context) {
     context.copy(context.write(BufferKind::kEmbedGradientStaging), context.read(BufferKind::kActivationGradient));
   });

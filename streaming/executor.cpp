@@ -1,5 +1,7 @@
 #include "streaming/executor.h"
 
+#include <algorithm>
+
 #include "core/check.h"
 #include "core/poison.h"
 #include "core/thread_start.h"
@@ -62,7 +64,12 @@ void Executor::run(const Schedule& schedule) {
     while (ring.size() < op_count) ring.push_back(device_.create_event());
   }
   if (options_.poisons_released_slots) released_ = slots_released_after(schedule);
-  if (options_.trace != nullptr) options_.trace->begin_step();
+  if (options_.trace != nullptr) {
+    options_.trace->begin_step();
+    while (marks_.size() < op_count) {
+      marks_.push_back({device_.create_timing_event(), device_.create_timing_event()});
+    }
+  }
   std::unique_lock lock(mutex_);
   CHECK_EQ(lanes_running_, 0);
   ++step_;
@@ -72,6 +79,7 @@ void Executor::run(const Schedule& schedule) {
   first_error_ = nullptr;
   start_.notify_all();
   finished_.wait(lock, [&] { return lanes_running_ == 0; });
+  if (!first_error_ && options_.trace != nullptr) resolve_trace();
   schedule_ = nullptr;
   if (!first_error_) return;
   // Work that is still queued refers to this step's batch: let it pass before the caller unwinds.
@@ -83,12 +91,34 @@ void Executor::run(const Schedule& schedule) {
   std::rethrow_exception(first_error_);
 }
 
+void Executor::call(LaneKind lane, const std::function<void()>& work) {
+  std::unique_lock lock(mutex_);
+  CHECK_EQ(lanes_running_, 0);
+  first_error_ = nullptr;
+  call_ = &work;
+  call_lane_ = lane;
+  start_.notify_all();
+  finished_.wait(lock, [&] { return call_ == nullptr; });
+  if (first_error_) std::rethrow_exception(first_error_);
+}
+
 void Executor::lane_loop(LaneKind lane) {
   uint64_t seen_step = 0;
   std::unique_lock lock(mutex_);
   while (true) {
-    start_.wait(lock, [&] { return stopping_ || step_ != seen_step; });
+    const auto is_called = [&] { return call_ != nullptr && call_lane_ == lane; };
+    start_.wait(lock, [&] { return stopping_ || step_ != seen_step || is_called(); });
     if (stopping_) return;
+    if (is_called()) {
+      try {
+        (*call_)();
+      } catch (...) {
+        first_error_ = std::current_exception();
+      }
+      call_ = nullptr;
+      finished_.notify_all();
+      continue;
+    }
     seen_step = step_;
     lock.unlock();
     issue_lane(lane);
@@ -126,24 +156,37 @@ bool Executor::wait_for_producers(const Op& op) {
 void Executor::issue(OpIndex index) {
   const Op& op = schedule_->ops()[index];
   if (options_.observer != nullptr) options_.observer->before_run(op);
-  TraceRecorder* trace = options_.trace;
   OpContext context(*schedule_, index, step_, store_, device_);
   if (op.lane == LaneKind::kHost) {
-    if (trace != nullptr) trace->begin(index, op.lane);
+    const int64_t begin_ns = options_.trace == nullptr ? 0 : TraceRecorder::now_ns();
     handlers_.run(context);
-    if (trace != nullptr) trace->end(index);
+    if (options_.trace != nullptr) options_.trace->record(index, op.lane, begin_ns, TraceRecorder::now_ns());
   } else {
-    if (trace != nullptr) device_.launch(op.lane, [trace, index, lane = op.lane] { trace->begin(index, lane); });
-    handlers_.run(context);
-    if (options_.poisons_released_slots) {
-      for (BufferIndex slot : released_[index]) {
-        device_.launch(op.lane, [bytes = store_.bytes(slot)] { poison(bytes); });
-      }
-    }
-    if (trace != nullptr) device_.launch(op.lane, [trace, index] { trace->end(index); });
-    device_.record(op.lane, *events_[step_ % 2][index]);
+    issue_device_op(context, index);
   }
   tickets_.issue(index);
+}
+
+void Executor::issue_device_op(OpContext& context, OpIndex index) {
+  const LaneKind lane = context.op().lane;
+  if (options_.trace != nullptr) device_.record(lane, *marks_[index].begin);
+  handlers_.run(context);
+  if (options_.poisons_released_slots) {
+    for (const BufferIndex slot : released_[index]) device_.fill(lane, store_.bytes(slot), kPoison);
+  }
+  if (options_.trace != nullptr) device_.record(lane, *marks_[index].end);
+  device_.record(lane, *events_[step_ % 2][index]);
+}
+
+void Executor::resolve_trace() {
+  for (OpIndex index = 0; index < schedule_->ops().size(); ++index) {
+    const LaneKind lane = schedule_->ops()[index].lane;
+    if (lane == LaneKind::kHost) continue;
+    const int64_t begin_ns = device_.time_ns(*marks_[index].begin);
+    // A card's clock is read anew now and then: between two readings an op may seem to end before it began.
+    const int64_t end_ns = std::max(begin_ns, device_.time_ns(*marks_[index].end));
+    options_.trace->record(index, lane, begin_ns, end_ns);
+  }
 }
 
 void Executor::stop_step(const std::exception_ptr& error) {

@@ -9,6 +9,7 @@
 
 #include <condition_variable>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -26,6 +27,8 @@ class StepRunner {
   virtual ~StepRunner() = default;
   // Returns when the schedule's last host op is done. Throws the first error of any lane.
   virtual void run(const Schedule& schedule) = 0;
+  // Calls `work` on the thread that issues the lane's ops, between steps; throws what it throws.
+  virtual void call(LaneKind lane, const std::function<void()>& work) = 0;
 };
 
 #ifdef NDEBUG
@@ -45,6 +48,7 @@ class Executor final : public StepRunner {
   Executor(Device& device, LayerStore& store, const OpHandlers& handlers, const ExecutorOptions& options = {});
   ~Executor() override;
   void run(const Schedule& schedule) override;
+  void call(LaneKind lane, const std::function<void()>& work) override;
 
  private:
   void lane_loop(LaneKind lane);
@@ -52,6 +56,9 @@ class Executor final : public StepRunner {
   // False: the step failed.
   bool wait_for_producers(const Op& op);
   void issue(OpIndex op);
+  void issue_device_op(OpContext& context, OpIndex op);
+  // Marks on device lanes become times, once the step is over.
+  void resolve_trace();
   void stop_step(const std::exception_ptr& error);
   void stop_threads();
 
@@ -62,6 +69,11 @@ class Executor final : public StepRunner {
   TicketBoard tickets_;
   // One event per op instance, in a ring of two steps.
   std::vector<std::unique_ptr<Event>> events_[2];
+  // Of the device ops of one step, where it is traced.
+  struct Marks {
+    std::unique_ptr<TimingEvent> begin, end;
+  };
+  std::vector<Marks> marks_;
   std::mutex mutex_;
   std::condition_variable start_;
   std::condition_variable finished_;
@@ -69,6 +81,8 @@ class Executor final : public StepRunner {
   std::vector<std::vector<BufferIndex>> released_;  // slots to poison after an op; empty: none are
   uint64_t step_ = 0;
   int lanes_running_ = 0;
+  const std::function<void()>* call_ = nullptr;  // waits for call_lane_'s thread
+  LaneKind call_lane_ = LaneKind::kHost;
   bool stopping_ = false;
   std::exception_ptr first_error_;
   std::vector<std::thread> threads_;
@@ -79,6 +93,7 @@ class OrderedExecutor final : public StepRunner {
   // Without a seed: list order.
   OrderedExecutor(Device& device, LayerStore& store, const OpHandlers& handlers, std::optional<uint64_t> seed);
   void run(const Schedule& schedule) override;
+  void call(LaneKind, const std::function<void()>& work) override { work(); }
 
  private:
   OpIndex pick(const Schedule& schedule, const std::vector<bool>& done);

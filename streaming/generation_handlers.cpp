@@ -23,8 +23,12 @@ void embed(const GenerationWork& work, OpContext& context) {
     const auto sampled = context.read(BufferKind::kHostTokens);
     tokens = {reinterpret_cast<const int32_t*>(sampled.data()), static_cast<size_t>(work.shape.rows)};
   }
+  const BatchTable table = batch_table(work.shape);
+  const std::span<std::byte> staging = context.write(BufferKind::kEmbedStaging);
+  const uint64_t rows_bytes = staging.size() - table.bytes();
   gather_rows(embedding_table(*work.memory, context.read(BufferKind::kHostWire)), wire_dtype(work.shape.format), tokens,
-              work.shape.model.hidden_size, context.write(BufferKind::kEmbedStaging), work.shape.compute, *work.team);
+              work.shape.model.hidden_size, staging.first(rows_bytes), work.shape.compute, *work.team);
+  table.write(work.inputs->batch, staging.subspan(rows_bytes));
 }
 
 void block(const GenerationWork& work, OpContext& context) {
@@ -34,14 +38,14 @@ void block(const GenerationWork& work, OpContext& context) {
   const auto output = context.write(BufferKind::kActivation);
   const auto workspace = context.write(BufferKind::kWorkspace);
   const KvCacheView cache = cache_view(work, context.write(BufferKind::kKvCache));
-  const BatchView batch = work.inputs->batch;
+  const BatchView batch = on_device(work.shape, context, work.inputs->batch);
   Decoder* decoder = work.decoder;
   const int64_t index = context.op().layer - 1;
   if (context.op().kind == OpKind::kPrefill) {
-    launch_compute(context, work.temporaries,
+    launch_compute(context, *work.maths,
                    [=] { decoder->prefill(index, weights, input, output, cache, workspace, batch); });
   } else {
-    launch_compute(context, work.temporaries,
+    launch_compute(context, *work.maths,
                    [=] { decoder->decode(index, weights, input, output, cache, workspace, batch); });
   }
 }
@@ -57,7 +61,7 @@ void logits(const GenerationWork& work, OpContext& context) {
   const std::span<const int32_t> last_positions = work.inputs->last_positions;
   Decoder* decoder = work.decoder;
   const int part = std::max(context.op().part, 0);
-  launch_compute(context, work.temporaries,
+  launch_compute(context, *work.maths,
                  [=] { decoder->logits(part, weights, input, last_positions, output, workspace, batch); });
 }
 

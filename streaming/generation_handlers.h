@@ -7,7 +7,6 @@
 
 #include "core/worker_team.h"
 #include "model/decoder.h"
-#include "model/temporary_memory.h"
 #include "streaming/op_context.h"
 #include "streaming/run_plan.h"
 
@@ -28,7 +27,7 @@ struct GenerationWork {
   const ModelMemory* memory = nullptr;
   const std::vector<LayerLayout>* head_parts = nullptr;
   Decoder* decoder = nullptr;
-  TemporaryObserver* temporaries = nullptr;
+  Maths* maths = nullptr;
   WorkerTeam* team = nullptr;
   const GenerationInputs* inputs = nullptr;
 };

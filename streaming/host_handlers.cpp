@@ -43,6 +43,7 @@ class HostWork {
         memory_(memory),
         team_(team),
         inputs_(inputs),
+        batch_table_(batch_table(shape)),
         touched_rows_offset_(touched_rows_offset(shape)),
         applied_updates_(static_cast<size_t>(memory.layer_count()), 0) {}
 
@@ -68,8 +69,11 @@ class HostWork {
   void embed(OpContext& context) {
     const MicroBatch& batch = micro_batch(context);
     const std::span<const std::byte> table = embedding_table(memory_, context.read(BufferKind::kHostWire));
-    gather_rows(table, wire_dtype(shape_.format), batch.tokens, shape_.model.hidden_size,
-                context.write(BufferKind::kEmbedStaging), shape_.compute, team_);
+    const std::span<std::byte> staging = context.write(BufferKind::kEmbedStaging);
+    const uint64_t rows_bytes = staging.size() - batch_table_.bytes();
+    gather_rows(table, wire_dtype(shape_.format), batch.tokens, shape_.model.hidden_size, staging.first(rows_bytes),
+                shape_.compute, team_);
+    batch_table_.write(batch_view(batch), staging.subspan(rows_bytes));
   }
 
   void scatter_embed(OpContext& context) {
@@ -135,6 +139,7 @@ class HostWork {
   ModelMemory& memory_;
   WorkerTeam& team_;
   const StepInputs& inputs_;
+  BatchTable batch_table_;
   uint64_t touched_rows_offset_;           // in the embedding's host gradient
   std::vector<uint64_t> applied_updates_;  // per layer, the newest update's id
 };

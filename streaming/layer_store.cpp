@@ -1,29 +1,57 @@
 #include "streaming/layer_store.h"
 
+#include <algorithm>
+
 #include "core/check.h"
 
 namespace penstock {
+namespace {
+
+// Of the host buffers outside of the model's memory.
+bool crosses_link(BufferKind kind) {
+  return kind == BufferKind::kEmbedStaging || kind == BufferKind::kEmbedGradientStaging ||
+         kind == BufferKind::kHostLoss || kind == BufferKind::kHostLogits;
+}
+
+}  // namespace
 
 LayerStore::LayerStore(const BufferTable& buffers, ModelMemory& memory, Device& device)
     : buffers_(buffers), memory_(memory), tags_(buffers.size()) {
-  uint64_t host_bytes = 0;
+  uint64_t host_bytes = 0, device_bytes = 0;
   for (const Buffer& buffer : buffers_.all()) {
-    if (!on_device(buffer.kind) && !in_model_memory(buffer.kind)) host_bytes += align_up(buffer.bytes, kPageBytes);
+    if (in_model_memory(buffer.kind)) continue;
+    (on_device(buffer.kind) ? device_bytes : host_bytes) += align_up(buffer.bytes, kPageBytes);
   }
   host_arena_ = std::make_unique<Arena>("host staging", host_bytes);
+  std::span<std::byte> device_arena = device.allocate("slots, activations and workspace", device_bytes);
   bytes_.reserve(buffers_.size());
   for (const Buffer& buffer : buffers_.all()) {
+    const uint64_t padded_bytes = align_up(buffer.bytes, kPageBytes);
     if (in_model_memory(buffer.kind)) {
       bytes_.push_back(memory_.bytes(buffer.kind, buffer.index));
     } else if (on_device(buffer.kind)) {
-      bytes_.push_back(device.allocate(buffer_kind_name(buffer.kind), buffer.bytes).first(buffer.bytes));
+      bytes_.push_back(device_arena.first(buffer.bytes));
+      device_arena = device_arena.subspan(padded_bytes);
     } else {
-      bytes_.push_back(host_arena_->allocate(align_up(buffer.bytes, kPageBytes), kPageBytes).first(buffer.bytes));
+      bytes_.push_back(host_arena_->allocate(padded_bytes, kPageBytes).first(buffer.bytes));
     }
     CHECK_EQ(bytes_.back().size(), buffer.bytes);
   }
   host_arena_->seal();
+  registration_ = device.register_host(host_regions());
   device.seal();
+}
+
+std::vector<HostRegion> LayerStore::host_regions() const {
+  std::vector<HostRegion> regions = memory_.host_regions();
+  for (size_t i = 0; i < bytes_.size(); ++i) {
+    const BufferKind kind = buffers_.all()[i].kind;
+    if (in_model_memory(kind) || on_device(kind) || bytes_[i].empty()) continue;
+    regions.push_back({bytes_[i], crosses_link(kind) ? HostUse::kTransfers : HostUse::kState});
+  }
+  std::sort(regions.begin(), regions.end(),
+            [](const HostRegion& a, const HostRegion& b) { return a.bytes.data() < b.bytes.data(); });
+  return regions;
 }
 
 std::span<std::byte> LayerStore::bytes(BufferIndex buffer) const {

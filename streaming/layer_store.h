@@ -37,9 +37,12 @@ class LayerStore {
   void check_tag(BufferIndex slot, const SlotTag& expected) const;
 
  private:
+  std::vector<HostRegion> host_regions() const;
+
   BufferTable buffers_;
   ModelMemory& memory_;
   std::unique_ptr<Arena> host_arena_;
+  std::unique_ptr<HostRegistration> registration_;  // of all host memory that the link touches; ends before the arena
   std::vector<std::span<std::byte>> bytes_;
   std::vector<SlotTag> tags_;
 };

@@ -45,6 +45,16 @@ LayerStateView ModelMemory::layer(int layer) const {
   return view;
 }
 
+std::vector<HostRegion> ModelMemory::host_regions() const {
+  std::vector<HostRegion> regions;
+  for (const Place& place : places_) {
+    const bool is_embedding = place.index == 0 && !config_.tie_word_embeddings;
+    const bool stays = place.kind == BufferKind::kHostState || is_embedding;
+    if (!place.bytes.empty()) regions.push_back({place.bytes, stays ? HostUse::kState : HostUse::kTransfers});
+  }
+  return regions;
+}
+
 const ModelMemory::Place* ModelMemory::find(BufferKind kind, int index) const {
   for (const Place& place : places_) {
     if (place.kind == kind && place.index == index) return &place;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/arena.h"
+#include "core/device.h"
 #include "core/layer_layout.h"
 #include "model/model_config.h"
 #include "optim/host_optimizer.h"
@@ -32,6 +33,9 @@ class ModelMemory {
 
   // kHostWire, kHostState or kHostGradient by its index in the table. CHECKs that it exists.
   std::span<std::byte> bytes(BufferKind kind, int index) const;
+  // All of it, for a device to register. What crosses the link: wire weights and gradients, an untied embedding's
+  // aside.
+  std::vector<HostRegion> host_regions() const;
   // Wire weights and state of one layer; `state` is empty where the purpose has none or the layer is frozen, both are
   // where the layer has no tensors.
   LayerStateView layer(int layer) const;

@@ -39,6 +39,7 @@ StepBytes step_bytes(const RunShape& shape, const std::vector<LayerLayout>& layo
   const auto tokens = static_cast<uint64_t>(shape.rows * shape.length);
   bytes.head_statistics = kHeadStatisticsPerToken * tokens * sizeof(float);
   bytes.head_input_gradient = tokens * static_cast<uint64_t>(shape.model.hidden_size) * sizeof(float);
+  bytes.batch_table = batch_table(shape).bytes();
   bytes.activation = decoder.activation;
   bytes.saved = decoder.saved;
   bytes.workspace = decoder.workspace;
@@ -54,7 +55,8 @@ StepBytes step_bytes(const RunShape& shape, const std::vector<LayerLayout>& layo
 }  // namespace
 
 DecoderSettings decoder_settings(const RunShape& shape) {
-  return {.wire = wire_dtype(shape.format),
+  return {.backend = shape.backend,
+          .wire = wire_dtype(shape.format),
           .compute = shape.compute,
           .rows = shape.rows,
           .length = shape.length,
@@ -85,9 +87,11 @@ RunPlan plan_run(const RunShape& shape, StepSettings settings) {
   settings.trained_layers.clear();
   for (const LayerLayout& layout : layouts) settings.trained_layers.push_back(layout.trains() ? 1 : 0);
   settings.trains_embedding = embedding_place(layouts).spec.trainable;
-  const DecoderBytes decoder = Decoder(shape.model, decoder_settings(shape)).bytes();
+  const DecoderBytes decoder = decoder_bytes(shape.model, decoder_settings(shape));
   return {shape, decoder, StepPlanner(settings, step_bytes(shape, layouts, decoder))};
 }
+
+BatchTable batch_table(const RunShape& shape) { return BatchTable(shape.rows * shape.length); }
 
 MemoryPlan memory_plan(const RunPlan& plan, uint64_t data_bytes) {
   return plan_memory(plan.planner.buffers(), static_cast<uint64_t>(parameter_count(plan.shape.model)),

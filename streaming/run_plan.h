@@ -5,6 +5,7 @@
 #include "model/decoder.h"
 #include "model/model_config.h"
 #include "optim/state_format.h"
+#include "streaming/batch_table.h"
 #include "streaming/plan/memory_plan.h"
 #include "streaming/plan/step_planner.h"
 
@@ -13,6 +14,7 @@ namespace penstock {
 // What the sizes of all buffers follow from.
 struct RunShape {
   ModelConfig model;
+  Backend backend = Backend::kHost;
   StateFormat format = StateFormat::kExact;
   DType compute = DType::kFloat32;
   DType gradient = DType::kBFloat16;  // of the wire and of the host gradient
@@ -38,6 +40,8 @@ DecoderSettings decoder_settings(const RunShape& shape);
 
 // Layouts of the head's parts; one that is the head's own where it comes whole.
 std::vector<LayerLayout> head_part_layouts(const RunShape& shape);
+
+BatchTable batch_table(const RunShape& shape);
 
 MemoryPlan memory_plan(const RunPlan& plan, uint64_t data_bytes);
 

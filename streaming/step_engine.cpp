@@ -1,8 +1,6 @@
 #include "streaming/step_engine.h"
 
 #include "core/check.h"
-#include "core/host_device.h"
-#include "model/temporary_memory.h"
 #include "streaming/host_handlers.h"
 
 namespace penstock {
@@ -21,23 +19,6 @@ std::unique_ptr<StepRunner> make_runner(Device& device, LayerStore& store, const
   return std::make_unique<OrderedExecutor>(device, store, handlers, seed);
 }
 
-// LibTorch's temporaries count against the emulated device's budget; a real device has its own allocator.
-class DeviceTemporaries final : public TemporaryObserver {
- public:
-  explicit DeviceTemporaries(HostDevice& device) : device_(device) {}
-  bool charge(int64_t bytes) override { return device_.charge_temporary(bytes); }
-
- private:
-  HostDevice& device_;
-};
-
-std::unique_ptr<TemporaryObserver> observe_temporaries(Device& device) {
-  auto* host_device = dynamic_cast<HostDevice*>(&device);
-  if (host_device == nullptr) return nullptr;
-  install_counting_allocator();
-  return std::make_unique<DeviceTemporaries>(*host_device);
-}
-
 size_t longest_schedule(const StepPlanner& planner) {
   const StepSettings& settings = planner.settings();
   // Ops of a training step: at most 8 a layer or part of the head, 2 for each of these and every micro-batch, and a few
@@ -53,26 +34,26 @@ StepEngine::StepEngine(const RunPlan& plan, ModelMemory& memory, Device& device,
       memory_(memory),
       device_(device),
       team_(options.optimizer_threads),
-      decoder_(plan.shape.model, decoder_settings(plan.shape)),
+      maths_(options.make_maths ? options.make_maths() : make_maths(device, plan.decoder.temporary, options.maths)),
+      decoder_(plan.shape.model, decoder_settings(plan.shape), *maths_),
       head_parts_(head_part_layouts(plan.shape)),
-      temporaries_(observe_temporaries(device)),
       pace_(options.pace),
       store_(plan.planner.buffers(), memory, device) {
   CHECK_EQ(memory.layouts().size(), plan.planner.settings().trained_layers.size());
   for (size_t layer = 0; layer < memory.layouts().size(); ++layer) {
     CHECK_EQ(memory.layouts()[layer].trains(), plan.planner.settings().trained_layers[layer] != 0);
   }
-  // LibTorch's thread count is per calling thread.
-  device_.launch(LaneKind::kCompute, [threads = options.compute_threads] { set_compute_threads(threads); });
   add_host_handlers(handlers_, plan_.shape, memory_, team_, inputs_);
-  add_device_handlers(handlers_, {plan_.shape, &memory_, &head_parts_, &decoder_, temporaries_.get(), &inputs_,
-                                  pace_ ? &*pace_ : nullptr});
+  add_device_handlers(
+      handlers_, {plan_.shape, &memory_, &head_parts_, &decoder_, maths_.get(), &inputs_, pace_ ? &*pace_ : nullptr});
   if (plan_.planner.settings().purpose == Purpose::kGenerate) {
     add_generation_handlers(handlers_,
-                            {plan_.shape, &memory_, &head_parts_, &decoder_, temporaries_.get(), &team_, &generation_});
+                            {plan_.shape, &memory_, &head_parts_, &decoder_, maths_.get(), &team_, &generation_});
   }
   if (options.traces) trace_ = std::make_unique<TraceRecorder>(longest_schedule(plan_.planner));
   runner_ = make_runner(device_, store_, handlers_, options, trace_.get());
+  runner_->call(LaneKind::kCompute, [this] { maths_->start(); });
+  report_temporaries(device_);
 }
 
 StepEngine::~StepEngine() {

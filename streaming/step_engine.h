@@ -2,6 +2,7 @@
 // No loop over layers, and no policy: that is the planner's.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 #include "core/trace.h"
 #include "core/worker_team.h"
 #include "streaming/device_handlers.h"
+#include "streaming/device_maths.h"
 #include "streaming/executor.h"
 #include "streaming/generation_handlers.h"
 #include "streaming/run_plan.h"
@@ -21,7 +23,8 @@ enum class IssueOrder : uint8_t { kLanes, kList, kRandom };  // kList and kRando
 
 struct EngineOptions {
   int optimizer_threads = 1;
-  int compute_threads = 1;
+  MathsOptions maths = {};
+  std::function<std::unique_ptr<Maths>()> make_maths = {};  // instead of the device's own (tests)
   IssueOrder order = IssueOrder::kLanes;
   uint64_t order_seed = 0;
   bool traces = false;
@@ -52,9 +55,9 @@ class StepEngine {
   ModelMemory& memory_;
   Device& device_;
   WorkerTeam team_;
+  std::unique_ptr<Maths> maths_;
   Decoder decoder_;
   std::vector<LayerLayout> head_parts_;
-  std::unique_ptr<TemporaryObserver> temporaries_;
   std::optional<CostModel> pace_;
   LayerStore store_;
   StepInputs inputs_;

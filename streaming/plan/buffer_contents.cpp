@@ -15,6 +15,8 @@ std::string_view what_name(What what) {
       return "weights";
     case What::kState:
       return "state";
+    case What::kBatchTable:
+      return "batch table";
     case What::kActivation:
       return "output";
     case What::kSaved:

@@ -13,6 +13,7 @@ enum class What : uint8_t {
   kNothing,             // never written
   kWeights,             // layer, version; in a slot also step
   kState,               // layer, version
+  kBatchTable,          // micro_batch, step
   kActivation,          // layer (its output), micro_batch, step
   kSaved,               // layer, micro_batch, step
   kActivationGradient,  // of the output of layer, micro_batch, step

@@ -58,7 +58,8 @@ double CostModel::seconds(const Op& op, const BufferTable& buffers) const {
     case OpKind::kDecide:
     case OpKind::kReport:
       return 0.0;
-    case OpKind::kFetchEmbed:
+    case OpKind::kFetchEmbed:  // the rows and the batch table: two copies
+      return 2 * copy_latency_seconds + transfer_seconds(written_bytes(op, buffers), h2d_bytes_per_second);
     case OpKind::kFetch:
       return copy_latency_seconds + transfer_seconds(copied_bytes(op, buffers), h2d_bytes_per_second);
     case OpKind::kOffload:

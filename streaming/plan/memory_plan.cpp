@@ -49,6 +49,7 @@ std::string_view class_of(BufferKind kind) {
       return "workspace";
     case BufferKind::kKvCache:
       return "KV cache";
+    case BufferKind::kBatchTable:
     case BufferKind::kLoss:
     case BufferKind::kLogits:
       return "other";

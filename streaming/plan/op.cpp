@@ -54,6 +54,7 @@ constexpr BufferKindTraits kBufferKinds[kBufferKindCount] = {
     {"host_tokens", false, IndexMeaning::kNone},
     {"weight_slot", true, IndexMeaning::kNumber},
     {"head_slot", true, IndexMeaning::kNumber},
+    {"batch_table", true, IndexMeaning::kNone},
     {"activation", true, IndexMeaning::kNumber},
     {"saved", true, IndexMeaning::kLayer},
     {"recomputed", true, IndexMeaning::kNone},

@@ -16,7 +16,7 @@ namespace penstock {
 enum class OpKind : uint8_t {
   kUpdate,          // host:    AdamW on one layer
   kEmbed,           // host:    gathers the tokens' embedding rows into host staging
-  kFetchEmbed,      // fetch:   staging -> activation[0][m]
+  kFetchEmbed,      // fetch:   staging -> activation[0][m] and the batch table
   kFetch,           // fetch:   wire weights -> slot
   kForward,         // compute: one block on one micro-batch
   kLoss,            // compute: head forward, loss, and in training the head's backward
@@ -46,7 +46,7 @@ enum class BufferKind : uint8_t {
   kHostWire,              // [layer]        wire weights, in the host arena
   kHostState,             // [layer]        remainder or master, m, v
   kHostGradient,          // [layer]        in eager mode blocks share a ring: index = ring position + 1
-  kEmbedStaging,          // [micro batch]  host
+  kEmbedStaging,          // [micro batch]  host: embedding rows, then the batch table
   kEmbedGradientStaging,  // [micro batch]  host: d_activation[0][m]
   kNorm,                  // [layer]        host
   kHostLoss,              // []             host
@@ -55,6 +55,7 @@ enum class BufferKind : uint8_t {
   kHostTokens,            // []             host: next tokens
   kWeightSlot,            // [slot]         device, one block's wire weights
   kHeadSlot,              // [slot]         device; several where the head comes in parts
+  kBatchTable,            // [micro batch]  device: positions, targets and segments of its tokens
   kActivation,  // [row, micro batch] device: row r is the output of layer r; rows that no backward reads alternate two
   kSaved,       // [layer, micro batch] device: intermediates of a kept block
   kRecomputed,  // []             device: the same for one block, rebuilt in backward
@@ -70,7 +71,7 @@ enum class BufferKind : uint8_t {
   kKvCache,             // [layer]        device
   kLogits,              // []             device
 };
-inline constexpr int kBufferKindCount = 26;
+inline constexpr int kBufferKindCount = 27;
 
 std::string_view buffer_kind_name(BufferKind kind);  // "wire", "state", "host_gradient", "weight_slot", ...
 bool on_device(BufferKind kind);

@@ -34,6 +34,10 @@ BufferIndex OpEmitter::weight_slot(int layer, int part) const {
   return buffers_.find(BufferKind::kWeightSlot, weight_slot_of(settings_, layer - 1));
 }
 
+BufferIndex OpEmitter::batch_table(int micro_batch) const {
+  return buffers_.find(BufferKind::kBatchTable, 0, micro_batch);
+}
+
 BufferIndex OpEmitter::activation(int row, int micro_batch) const {
   return buffers_.find(BufferKind::kActivation, activation_row(settings_, row), micro_batch);
 }
@@ -72,7 +76,7 @@ void OpEmitter::embed(int micro_batch) {
 
 void OpEmitter::fetch_embed(int micro_batch) {
   emit(OpKind::kFetchEmbed, -1, micro_batch, {buffers_.find(BufferKind::kEmbedStaging, 0, micro_batch)},
-       {activation(0, micro_batch)});
+       {batch_table(micro_batch), activation(0, micro_batch)});
 }
 
 void OpEmitter::fetch(int layer, int part) {
@@ -83,13 +87,14 @@ void OpEmitter::forward(int layer, int micro_batch) {
   Buffers writes{activation(layer, micro_batch)};
   if (trains_ && keeps(settings_, layer - 1)) writes.push_back(buffers_.find(BufferKind::kSaved, layer, micro_batch));
   writes.push_back(buffers_.find(BufferKind::kWorkspace));
-  emit(OpKind::kForward, layer, micro_batch, {weight_slot(layer), activation(layer - 1, micro_batch)}, writes);
+  emit(OpKind::kForward, layer, micro_batch,
+       {weight_slot(layer), batch_table(micro_batch), activation(layer - 1, micro_batch)}, writes);
 }
 
 void OpEmitter::loss(int micro_batch) {
   const bool accumulates = micro_batch > 0;
   const BufferIndex sums = buffers_.find(BufferKind::kLoss);
-  Buffers reads{weight_slot(head()), activation(settings_.block_count, micro_batch)};
+  Buffers reads{weight_slot(head()), batch_table(micro_batch), activation(settings_.block_count, micro_batch)};
   Buffers writes;
   if (accumulates) reads.push_back(sums);
   if (trains_ && needs_input_gradient(settings_, head())) {
@@ -107,7 +112,7 @@ void OpEmitter::loss(int micro_batch) {
 void OpEmitter::head_statistics(int part, int micro_batch) {
   const BufferIndex statistics = buffers_.find(BufferKind::kHeadStatistics, 0, micro_batch);
   const BufferIndex sums = buffers_.find(BufferKind::kLoss);
-  Buffers reads{weight_slot(head(), part), activation(settings_.block_count, micro_batch)};
+  Buffers reads{weight_slot(head(), part), batch_table(micro_batch), activation(settings_.block_count, micro_batch)};
   Buffers writes{statistics};
   if (part > 0) reads.push_back(statistics);
   if (is_last_part(part)) {
@@ -120,7 +125,7 @@ void OpEmitter::head_statistics(int part, int micro_batch) {
 
 // Parts come in falling order: the last overwrites the sum over the parts, part 0 hands it on.
 void OpEmitter::head_gradient(int part, int micro_batch) {
-  Buffers reads{weight_slot(head(), part), activation(settings_.block_count, micro_batch),
+  Buffers reads{weight_slot(head(), part), batch_table(micro_batch), activation(settings_.block_count, micro_batch),
                 buffers_.find(BufferKind::kHeadStatistics, 0, micro_batch)};
   const BufferIndex sum = buffers_.find(BufferKind::kHeadInputGradient, 0, micro_batch);
   Buffers writes{sum};
@@ -137,7 +142,8 @@ void OpEmitter::head_gradient(int part, int micro_batch) {
 }
 
 void OpEmitter::backward(int layer, int micro_batch) {
-  Buffers reads{weight_slot(layer), activation(layer - 1, micro_batch), activation_gradient(layer, micro_batch)};
+  Buffers reads{weight_slot(layer), batch_table(micro_batch), activation(layer - 1, micro_batch),
+                activation_gradient(layer, micro_batch)};
   Buffers writes;
   if (needs_input_gradient(settings_, layer)) writes.push_back(activation_gradient(layer - 1, micro_batch));
   if (trains(settings_, layer)) {
@@ -203,7 +209,7 @@ void OpEmitter::decode(int layer) { generate_block(OpKind::kDecode, layer); }
 
 void OpEmitter::generate_block(OpKind kind, int layer) {
   const BufferIndex cache = buffers_.find(BufferKind::kKvCache, layer);
-  Buffers reads{weight_slot(layer), activation(layer - 1, 0)};
+  Buffers reads{weight_slot(layer), batch_table(0), activation(layer - 1, 0)};
   if (decodes_) reads.push_back(cache);
   emit(kind, layer, 0, reads, {activation(layer, 0), cache, buffers_.find(BufferKind::kWorkspace)});
 }

@@ -52,6 +52,7 @@ class OpEmitter {
 
   BufferIndex wire(int layer) const;
   BufferIndex weight_slot(int layer, int part = kWhole) const;
+  BufferIndex batch_table(int micro_batch) const;
   BufferIndex activation(int row, int micro_batch) const;
   // Gradient with respect to activation row `row`.
   BufferIndex activation_gradient(int row, int micro_batch) const;

@@ -223,7 +223,7 @@ BufferTable build_step_buffers(const StepSettings& settings, const StepBytes& by
   for (int layer = 0; layer < writer.layer_count(); ++layer) {
     if (has_layer(settings, layer)) writer.add_layer(BufferKind::kHostWire, layer, &LayerBytes::wire);
   }
-  writer.add_per_micro_batch(BufferKind::kEmbedStaging, 0, bytes.activation);
+  writer.add_per_micro_batch(BufferKind::kEmbedStaging, 0, bytes.activation + bytes.batch_table);
   if (!generates) writer.add(BufferKind::kHostLoss, 0, loss_bytes(settings));
   if (is_training) add_training_host(writer);
 
@@ -233,6 +233,7 @@ BufferTable build_step_buffers(const StepSettings& settings, const StepBytes& by
   for (int slot = 0; slot < head_slot_count(settings); ++slot) {
     writer.add(BufferKind::kHeadSlot, slot, bytes.head_part.wire);
   }
+  writer.add_per_micro_batch(BufferKind::kBatchTable, 0, bytes.batch_table);
   add_activations(writer);
   if (!generates && settings.head_parts > 1) {
     writer.add_per_micro_batch(BufferKind::kHeadStatistics, 0, bytes.head_statistics);

@@ -43,6 +43,7 @@ struct StepBytes {
   LayerBytes head_part;              // the largest part of the head: what its slots hold; host_gradient: wire staging
   uint64_t head_statistics = 0;      // one micro-batch; head in parts only
   uint64_t head_input_gradient = 0;  // the same
+  uint64_t batch_table = 0;          // positions, targets and segments of one micro-batch
   uint64_t activation = 0;           // one micro-batch of one layer's input
   uint64_t saved = 0;                // intermediates of one block for one micro-batch
   uint64_t workspace = 0;            // compute lane's scratch

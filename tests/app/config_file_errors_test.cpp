@@ -258,14 +258,13 @@ TEST(ConfigErrors, DataMayBeMissingWhereNothingReadsIt) {
   EXPECT_EQ(config.model.model_name_or_path, "folder");
 }
 
-TEST(ConfigErrors, CudaIsRefusedWithTheDevicesExitCode) {
-  try {
-    load_text(kMinimalConfig + "device:\n  backend: cuda\n");
-    ADD_FAILURE();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::kDevice);
-    EXPECT_STREQ(error.what(), "x.yaml:11: device.backend: this version has no cuda backend; use host or auto");
-  }
+TEST(ConfigErrors, EmulationBelongsToTheHostDevice) {
+  EXPECT_THAT(errors_of(kMinimalConfig + "device:\n  backend: cuda\n  h2d_gbps: 20\n  compute: paced\n"),
+              ElementsAre("x.yaml:12: device.h2d_gbps: emulates a device, and device.backend is cuda; remove it or use "
+                          "device.backend: host",
+                          "x.yaml:13: device.compute: emulates a device, and device.backend is cuda; remove it or use "
+                          "device.backend: host"));
+  EXPECT_EQ(load_text(kMinimalConfig + "device:\n  backend: cuda\n").device.backend, BackendChoice::kCuda);
 }
 
 }  // namespace

@@ -90,7 +90,7 @@ TEST(ArenaDeathTest, MisuseIsABug) {
 
 TEST(Poison, IsNanInBothTypes) {
   alignas(4) std::byte bytes[8] = {};
-  poison(std::span(bytes).subspan(0, 4));
+  std::ranges::fill(std::span(bytes).first(4), kPoison);
   float value = 0;
   std::memcpy(&value, bytes, sizeof value);
   EXPECT_NE(value, value);

@@ -4,8 +4,8 @@
 #include <numeric>
 #include <stdexcept>
 
-#include "core/bytes.h"
 #include "core/error.h"
+#include "core/trace.h"
 
 namespace penstock {
 
@@ -13,14 +13,35 @@ constexpr LaneKind kFetch = LaneKind::kFetch;
 constexpr LaneKind kCompute = LaneKind::kCompute;
 constexpr LaneKind kOffload = LaneKind::kOffload;
 
+void DeviceSuite::SetUp() {
+  GetParam().require();
+  if (IsSkipped()) return;
+  device_ = GetParam().make_device(kBudgetBytes);
+  // Two regions that touch, of both uses: what is true of one is true of the other.
+  const std::span<std::byte> all = host_memory_.allocate(host_memory_.capacity_bytes());
+  const std::span<std::byte> first = all.first(kTransferBytes), second = all.subspan(kTransferBytes);
+  registration_ =
+      device_->register_host(std::vector<HostRegion>{{first, HostUse::kTransfers}, {second, HostUse::kState}});
+  unused_ = {first, second};
+}
+
+void DeviceSuite::TearDown() {
+  registration_.reset();
+  device_.reset();
+  if (!IsSkipped()) GetParam().check_after_end();
+}
+
 std::span<std::byte> DeviceSuite::host(uint8_t value) {
-  host_memory_.push_back(std::make_unique<std::vector<std::byte>>(kBytes, std::byte{value}));
-  return *host_memory_.back();
+  std::span<std::byte>& region = unused_[next_region_++ % unused_.size()];
+  const std::span<std::byte> bytes = region.first(kBytes);
+  region = region.subspan(kBytes);
+  std::ranges::fill(bytes, std::byte{value});
+  return bytes;
 }
 
 int DeviceSuite::read_back(std::span<const std::byte> device_memory) {
   device_->synchronize_all();
-  std::vector<std::byte> bytes(device_memory.size());
+  const std::span<std::byte> bytes = host(0).first(device_memory.size());
   device_->copy(kOffload, bytes, device_memory);
   device_->synchronize_all();
   const bool same = std::ranges::all_of(bytes, [&](std::byte byte) { return byte == bytes[0]; });
@@ -49,9 +70,9 @@ TEST_P(DeviceSuite, MemoryIsZeroedAlignedAndSeparate) {
 }
 
 TEST_P(DeviceSuite, CopiesCarryEveryByte) {
-  std::vector<std::byte> there(kBytes);
+  const std::span<std::byte> there = host(0);
   for (size_t i = 0; i < kBytes; ++i) there[i] = static_cast<std::byte>(i * 31 >> 3);
-  std::vector<std::byte> back(kBytes);
+  const std::span<std::byte> back = host(0);
   const std::span<std::byte> first = allocate();
   const std::span<std::byte> second = allocate();
   const std::unique_ptr<Event> fetched = device_->create_event();
@@ -65,15 +86,37 @@ TEST_P(DeviceSuite, CopiesCarryEveryByte) {
   device_->copy(kOffload, back, second);
   device_->copy(kOffload, std::span<std::byte>(), std::span<const std::byte>());
   device_->synchronize_all();
-  EXPECT_EQ(back, there);
+  EXPECT_TRUE(std::ranges::equal(back, there));
 }
 
 TEST_P(DeviceSuite, EachLaneIsFifo) {
-  for (const LaneKind lane : {kFetch, kCompute, kOffload}) {
-    const std::span<std::byte> memory = allocate();
-    for (uint8_t value = 1; value <= 100; ++value) device_->copy(lane, memory, host(value));
-    EXPECT_EQ(read_back(memory), 100) << lane_name(lane);
+  const std::span<std::byte> fetched = allocate();
+  const std::span<std::byte> source = allocate();
+  const std::span<std::byte> moved = allocate();
+  const std::span<std::byte> left = allocate();
+  std::vector<std::span<std::byte>> offloaded;
+  for (uint8_t value = 1; value <= 100; ++value) {
+    device_->copy(kFetch, fetched, host(value));
+    device_->fill(kCompute, source, std::byte{value});
+    device_->copy(kCompute, moved, source);
+    device_->fill(kOffload, left, std::byte{value});
+    device_->copy(kOffload, offloaded.emplace_back(host(0)), left);
   }
+  EXPECT_EQ(read_back(fetched), 100);
+  EXPECT_EQ(read_back(moved), 100);
+  for (size_t i = 0; i < offloaded.size(); ++i) {
+    EXPECT_EQ(std::to_integer<int>(offloaded[i].front()), static_cast<int>(i) + 1);
+    EXPECT_EQ(std::to_integer<int>(offloaded[i].back()), static_cast<int>(i) + 1);
+  }
+}
+
+TEST_P(DeviceSuite, FillsExactlyTheBytesAsked) {
+  const std::span<std::byte> memory = allocate();
+  device_->fill(kCompute, memory.subspan(3, 100), std::byte{0xEE});
+  device_->fill(kCompute, std::span<std::byte>(), std::byte{1});
+  EXPECT_EQ(read_back(memory.first(3)), 0);
+  EXPECT_EQ(read_back(memory.subspan(3, 100)), 0xEE);
+  EXPECT_EQ(read_back(memory.subspan(103)), 0);
 }
 
 TEST_P(DeviceSuite, EnqueueingReturnsBeforeTheWorkIsDone) {
@@ -83,7 +126,7 @@ TEST_P(DeviceSuite, EnqueueingReturnsBeforeTheWorkIsDone) {
   device_->copy(kFetch, memory, host(1));
   device_->record(kFetch, *event);
   device_->wait(kCompute, *event);
-  device_->copy(kCompute, memory, host(2));
+  device_->fill(kCompute, memory, std::byte{2});
   gate->open();  // not reached if a call above blocked
   EXPECT_EQ(read_back(memory), 2);
 }
@@ -117,9 +160,9 @@ TEST_P(DeviceSuite, SynchronizeWaitsForTheRecord) {
   const std::span<std::byte> memory = allocate();
   const std::span<std::byte> target = host(0);
   for (uint8_t value = 1; value <= 50; ++value) {
-    device_->copy(kFetch, memory, host(value));
-    device_->copy(kFetch, target, memory);
-    device_->record(kFetch, *event);
+    device_->fill(kOffload, memory, std::byte{value});
+    device_->copy(kOffload, target, memory);
+    device_->record(kOffload, *event);
     device_->synchronize(*event);
     ASSERT_EQ(std::to_integer<int>(target.back()), value);
   }
@@ -207,7 +250,73 @@ TEST_P(DeviceSuite, EventMayEndBeforeItsRecordIsReached) {
   EXPECT_EQ(read_back(memory), 3);
 }
 
+// An offload is over for every lane that waited for it, and for every host thread that waits for that lane.
+TEST_P(DeviceSuite, OffloadedBytesMayBeFetchedAgain) {
+  const std::unique_ptr<Event> event = device_->create_event();
+  const std::unique_ptr<Event> fetched = device_->create_event();
+  const std::span<std::byte> memory = allocate();
+  const std::span<std::byte> again = allocate();
+  const std::span<std::byte> there = host(0);
+  for (uint8_t value = 1; value <= 50; ++value) {
+    device_->fill(kOffload, memory, std::byte{value});
+    device_->copy(kOffload, there, memory);
+    device_->record(kOffload, *event);
+    device_->wait(kFetch, *event);
+    device_->copy(kFetch, again, there);
+    device_->record(kFetch, *fetched);
+    device_->synchronize(*fetched);
+    ASSERT_EQ(std::to_integer<int>(there.front()), value);
+    ASSERT_EQ(std::to_integer<int>(there.back()), value);
+    device_->wait(kOffload, *fetched);
+    if (value % 10 == 0) {
+      ASSERT_EQ(read_back(again), value);
+    }
+  }
+}
+
+// Device clocks are mapped to ours with a small error.
+constexpr int64_t kClockToleranceNs = 1'000'000;
+
+TEST_P(DeviceSuite, TimingEventsTellWhenTheLanePassedThem) {
+  const std::unique_ptr<TimingEvent> before = device_->create_timing_event();
+  const std::unique_ptr<TimingEvent> after = device_->create_timing_event();
+  const int64_t start_ns = TraceRecorder::now_ns();
+  device_->record(kFetch, *before);
+  EXPECT_GE(device_->time_ns(*before), start_ns - kClockToleranceNs);
+  EXPECT_LE(device_->time_ns(*before), TraceRecorder::now_ns() + kClockToleranceNs);
+  const std::unique_ptr<LaneGate> gate = hold(kFetch);
+  device_->record(kFetch, *after);
+  const int64_t recorded_ns = TraceRecorder::now_ns();
+  while (TraceRecorder::now_ns() < recorded_ns + 5 * kClockToleranceNs) give_time(kOffload);
+  const int64_t opened_ns = TraceRecorder::now_ns();
+  gate->open();
+  EXPECT_GE(device_->time_ns(*after), opened_ns - kClockToleranceNs);
+  EXPECT_LE(device_->time_ns(*after), TraceRecorder::now_ns() + kClockToleranceNs);
+  EXPECT_LT(device_->time_ns(*before), device_->time_ns(*after));
+  device_->record(kOffload, *before);  // the newest record counts
+  EXPECT_GE(device_->time_ns(*before), opened_ns - kClockToleranceNs);
+}
+
+TEST_P(DeviceSuite, TimingEventsMayBeRecordedAgainAndEndEarly) {
+  const std::unique_ptr<TimingEvent> event = device_->create_timing_event();
+  int64_t last_ns = TraceRecorder::now_ns();
+  for (int round = 0; round < 20; ++round) {
+    const std::unique_ptr<TimingEvent> ends_early = device_->create_timing_event();
+    const LaneKind lane = round % 2 == 0 ? kFetch : kOffload;
+    device_->record(lane, *event);
+    device_->record(lane, *ends_early);
+    const int64_t time_ns = device_->time_ns(*event);
+    EXPECT_GE(time_ns, last_ns - kClockToleranceNs);
+    last_ns = time_ns;
+  }
+  device_->synchronize_all();
+}
+
 TEST_P(DeviceSuite, ErrorOfALaunchSurfacesAndStays) {
+  const std::span<std::byte> on_device = allocate();
+  const std::unique_ptr<Event> event = device_->create_event();
+  const std::unique_ptr<TimingEvent> timing_event = device_->create_timing_event();
+  device_->record(kFetch, *timing_event);
   try {
     device_->launch(kCompute, [] { throw std::runtime_error("first"); });
     device_->launch(kCompute, [] { throw std::runtime_error("second"); });
@@ -222,9 +331,10 @@ TEST_P(DeviceSuite, ErrorOfALaunchSurfacesAndStays) {
       EXPECT_STREQ(error.what(), "first");
     }
   }
-  const std::unique_ptr<Event> event = device_->create_event();
-  const std::span<std::byte> memory = host(0);
-  EXPECT_THROW(device_->copy(kFetch, memory, host(1)), std::runtime_error);
+  EXPECT_THROW(device_->copy(kFetch, on_device, host(1)), std::runtime_error);
+  EXPECT_THROW(device_->fill(kFetch, on_device, std::byte{1}), std::runtime_error);
+  EXPECT_THROW(device_->record(kOffload, *timing_event), std::runtime_error);
+  EXPECT_THROW(device_->time_ns(*timing_event), std::runtime_error);
   EXPECT_THROW(device_->launch(kCompute, [] {}), std::runtime_error);
   EXPECT_THROW(device_->record(kOffload, *event), std::runtime_error);
   EXPECT_THROW(device_->wait(kOffload, *event), std::runtime_error);
@@ -257,8 +367,23 @@ TEST_P(DeviceSuite, UseAfterSealAndBadCallsAreBugs) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   device_->seal();
   EXPECT_DEATH(allocate(), "check failed: !sealed_");
+  EXPECT_DEATH(device_->register_host({}), "check failed: !sealed_");
+  EXPECT_DEATH(device_->time_ns(*device_->create_timing_event()), "check failed");
   EXPECT_DEATH(device_->launch(LaneKind::kHost, [] {}), "check failed");
   EXPECT_DEATH(device_->copy(kFetch, host(1), host(1).first(3)), "check failed.*4103 vs 3");
+}
+
+TEST_P(DeviceSuite, RegionsMustAscendFromPages) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  Arena arena("regions", 4 * kBytes);
+  const std::span<std::byte> bytes = arena.allocate(arena.capacity_bytes());
+  const HostRegion low{bytes.first(4096), HostUse::kState}, high{bytes.subspan(4096, 5), HostUse::kTransfers};
+  const std::vector<HostRegion> good{low, high}, falling{high, low}, twice{low, low};
+  const std::vector<HostRegion> between_pages{{bytes.subspan(1, 9), HostUse::kState}};
+  EXPECT_NE(device_->register_host(good), nullptr);
+  EXPECT_DEATH(device_->register_host(falling), "check failed");
+  EXPECT_DEATH(device_->register_host(twice), "check failed");
+  EXPECT_DEATH(device_->register_host(between_pages), "check failed");
 }
 
 TEST_P(DeviceSuite, Describes) { EXPECT_FALSE(device_->description().empty()); }

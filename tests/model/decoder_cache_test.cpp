@@ -50,7 +50,8 @@ void expect_cache_changes_nothing(DType compute, double tolerance, const SwitchC
     const std::vector<int32_t> starts = {0, 1, 2, 3};
     run.observed([&](std::span<std::byte> workspace) {
       run.decoder.decode(0, weights.slab.span(), input.span(), run.output.span(),
-                         {cache_bytes.span(), c.rows, kCapacity, lengths}, workspace, {c.rows, 1, lengths, {}, starts});
+                         {cache_bytes.span(), c.rows, kCapacity, lengths}, workspace,
+                         in_host_memory({c.rows, 1, lengths, {}, starts}));
     });
     const at::Tensor decoded = values_of(run.output, compute, {c.rows * c.length, c.hidden});
     for (int64_t row = 0; row < c.rows; ++row) {
@@ -100,7 +101,7 @@ TEST(DecoderCacheDeathTest, AFullCacheIsABug) {
   const std::vector<int32_t> lengths = {4}, starts = {0, 1};
   EXPECT_DEATH(run.observed([&](std::span<std::byte> workspace) {
     run.decoder.decode(0, weights.slab.span(), input.span(), run.output.span(), {cache_bytes.span(), 1, 4, lengths},
-                       workspace, {1, 1, lengths, {}, starts});
+                       workspace, in_host_memory({1, 1, lengths, {}, starts}));
   }),
                "capacity");
 }

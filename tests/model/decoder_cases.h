@@ -134,7 +134,7 @@ struct TestBatch {
       targets.push_back(untrained ? kUntrainedTarget : target);
     }
   }
-  BatchView view() const { return {rows, length, positions, targets, starts}; }
+  BatchView view() const { return in_host_memory({rows, length, positions, targets, starts}); }
 
   int64_t rows, length;
   std::vector<int32_t> positions, targets, starts;

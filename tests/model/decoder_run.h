@@ -14,6 +14,7 @@
 #include "decoder_cases.h"
 #include "guarded_bytes.h"
 #include "model/decoder.h"
+#include "model/host_maths.h"
 #include "model/layer_specs.h"
 #include "model/temporary_memory.h"
 
@@ -79,16 +80,16 @@ class DecoderRun {
   DecoderRun(const DecoderCase& c, DType wire, DType compute, int64_t loss_chunk_tokens = 1024,
              const TrainablePatterns& trainable = {}, int head_parts = 1)
       : config(config_of(c)),
-        settings{wire, compute, c.rows, c.length, loss_chunk_tokens, kComputeThreads, trainable, head_parts},
-        decoder(config, settings),
+        settings{Backend::kHost,  wire,      compute,   c.rows, c.length, loss_chunk_tokens,
+                 kComputeThreads, trainable, head_parts},
+        decoder(config, settings, maths),
         layouts(layer_layouts(config, trainable)),
-        bytes(decoder.bytes()),
+        bytes(decoder_bytes(config, settings)),
         output(bytes.activation),
         saved(bytes.saved),
         d_input(bytes.activation),
         workspace_(bytes.workspace) {
     install_counting_allocator();
-    set_compute_threads(kComputeThreads);
   }
 
   template <typename Call>
@@ -96,7 +97,7 @@ class DecoderRun {
     PeakObserver observer;
     {
       const TemporaryObservation observation(observer);
-      call(workspace_.span());
+      maths.run([&] { call(workspace_.span()); });
     }
     EXPECT_LE(observer.peak(), static_cast<int64_t>(bytes.temporary));
     EXPECT_EQ(observer.now(), 0) << "a call left memory behind";
@@ -131,6 +132,7 @@ class DecoderRun {
 
   ModelConfig config;
   DecoderSettings settings;
+  HostMaths maths{kComputeThreads};
   Decoder decoder;
   std::vector<LayerLayout> layouts;
   DecoderBytes bytes;

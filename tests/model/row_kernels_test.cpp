@@ -18,6 +18,7 @@
 #include "model/bias.h"
 #include "model/cross_entropy.h"
 #include "model/decoder.h"
+#include "model/host_maths.h"
 #include "model/element_casts.h"
 #include "model/head_norm.h"
 #include "model/parallel_rows.h"
@@ -148,7 +149,7 @@ std::vector<float> run_kernels(int64_t rows, int64_t width, int threads) {
     targets[row] = row % 5 == 0 ? kUntrainedTarget : static_cast<int32_t>(row) % static_cast<int32_t>(width);
   }
   std::vector<double> row_losses(static_cast<size_t>(rows));
-  cross_entropy(DType::kFloat32, {width, targets, logits.data(), row_losses.data(), true, 0.5f});
+  cross_entropy(DType::kFloat32, {rows, width, targets.data(), logits.data(), row_losses.data(), true, 0.5f});
   keep(logits);
 
   std::vector<int32_t> positions(static_cast<size_t>(rows));
@@ -157,7 +158,7 @@ std::vector<float> run_kernels(int64_t rows, int64_t width, int threads) {
   config.head_dim = half / 2 * 2;
   const RopeFrequencies frequencies = rope_frequencies(config);
   std::vector<float> cosines(positions.size() * frequencies.inverse.size()), sines(cosines.size()), rotated = x;
-  rope_angles(positions, frequencies, {cosines.data(), sines.data()});
+  rope_angles(rows, positions.data(), frequencies, {cosines.data(), sines.data()});
   rope(DType::kFloat32, {rows, width, 2, half / 2 * 2, rotated.data(), {cosines.data(), sines.data()}, false});
   keep(rotated);
   rope(DType::kFloat32, {rows, width, 2, half / 2 * 2, rotated.data(), {cosines.data(), sines.data()}, true});

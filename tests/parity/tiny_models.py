@@ -79,11 +79,12 @@ def make_documents(case: Case, seed: int = 1) -> list[dict]:
 def loss_and_gradients(model: torch.nn.Module, documents: list[dict]) -> tuple[float, dict[str, torch.Tensor], int]:
     """Documents one by one, so that no packing or mask of ours is trusted. Returns loss, gradients, trained tokens."""
     model.zero_grad(set_to_none=True)
+    device = next(model.parameters()).device
     trained = sum(sum(label != UNTRAINED for label in d["labels"][1:]) for d in documents)
     total = 0.0
     for document in documents:
-        ids = torch.tensor([document["input_ids"]])
-        labels = torch.tensor(document["labels"][1:])
+        ids = torch.tensor([document["input_ids"]], device=device)
+        labels = torch.tensor(document["labels"][1:], device=device)
         if len(labels) == 0:
             continue
         logits = model(input_ids=ids, use_cache=False).logits[0, :-1]

@@ -209,7 +209,7 @@ TEST(CostModel, PricesByTheBytesThatMove) {
   };
   EXPECT_DOUBLE_EQ(price("Fetch(1)"), 0.25 + 2000 / 10.0);
   EXPECT_DOUBLE_EQ(price("Fetch(H)"), 0.25 + 4008 / 10.0);
-  EXPECT_DOUBLE_EQ(price("FetchEmbed(m0)"), 0.25 + 300 / 10.0);
+  EXPECT_DOUBLE_EQ(price("FetchEmbed(m0)"), 2 * 0.25 + 300 / 10.0);
   EXPECT_DOUBLE_EQ(price("Offload(1)"), 0.25 + 2000 / 100.0);
   EXPECT_DOUBLE_EQ(price("OffloadEmbed(m1)"), 0.25 + 300 / 100.0);
   EXPECT_DOUBLE_EQ(price("OffloadLoss"), 0.25 + 16 / 100.0);

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "core/host_device.h"
 #include "core/random.h"
 #include "streaming/generator.h"
 #include "tiny_run.h"

@@ -1,5 +1,6 @@
 #include "tiny_run.h"
 
+#include "core/host_device.h"
 #include "core/random.h"
 
 namespace penstock {
@@ -74,6 +75,7 @@ StepBatch tiny_step(const TinySettings& settings, uint64_t seed) {
 
 RunPlan tiny_plan(const TinySettings& settings) {
   const RunShape shape{.model = tiny_model(settings.blocks, settings.intermediate_size, settings.family),
+                       .backend = settings.platform.backend,
                        .format = settings.format,
                        .compute = settings.compute,
                        .gradient = gradient_dtype(settings.format),
@@ -90,13 +92,19 @@ RunPlan tiny_plan(const TinySettings& settings) {
   return plan_run(shape, step);
 }
 
-TinyRun::TinyRun(const TinySettings& settings)
-    : settings_(settings), device_(std::make_unique<HostDevice>(HostDeviceOptions{})) {
+Platform host_platform() {
+  return {.make_device = [] { return std::make_unique<HostDevice>(HostDeviceOptions{}); }};
+}
+
+TinyRun::TinyRun(const TinySettings& settings) : settings_(settings), device_(settings.platform.make_device()) {
   const RunPlan plan = tiny_plan(settings);
   memory_ = std::make_unique<ModelMemory>(plan.shape, plan.planner.buffers());
   WorkerTeam team(1);
   initialize_weights(*memory_, settings.seed, team);
-  engine_ = std::make_unique<StepEngine>(plan, *memory_, *device_, settings.engine);
+  EngineOptions options = settings.engine;
+  options.maths.deterministic = true;
+  if (settings.platform.make_maths) options.make_maths = [&] { return settings.platform.make_maths(*device_); };
+  engine_ = std::make_unique<StepEngine>(plan, *memory_, *device_, options);
   TrainerSettings trainer;
   trainer.learning_rate = {.type = LrSchedulerType::kCosine, .peak = settings.learning_rate, .total_steps = 20};
   trainer.weight_decay = 0.1;
@@ -119,6 +127,13 @@ std::vector<std::byte> TinyRun::state() {
     all.insert(all.end(), view.state.begin(), view.state.end());
   }
   return all;
+}
+
+Outcome run_steps(const TinySettings& settings, int64_t steps) {
+  TinyRun run(settings);
+  Outcome outcome{run.losses(0, steps), {}};
+  outcome.state = run.state();
+  return outcome;
 }
 
 }  // namespace penstock

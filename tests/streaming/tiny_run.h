@@ -1,17 +1,28 @@
-// A whole run in miniature: an odd-shaped model, seeded packed batches, a trainer on the host device.
+// A whole run in miniature: an odd-shaped model, seeded packed batches, a trainer on any device.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "core/host_device.h"
+#include "core/device.h"
 #include "streaming/model_weights.h"
 #include "streaming/trainer.h"
 
 namespace penstock {
 
+// Where a run computes.
+struct Platform {
+  Backend backend = Backend::kHost;
+  std::function<std::unique_ptr<Device>()> make_device;
+  std::function<std::unique_ptr<Maths>(Device&)> make_maths = {};  // empty: the device's own
+  std::string missing = {};                                        // why it cannot be used here; empty: it can
+};
+Platform host_platform();
+
 struct TinySettings {
+  Platform platform = host_platform();
   StateFormat format = StateFormat::kFloat32;
   DType compute = DType::kFloat32;
   int64_t rows = 2;
@@ -55,11 +66,18 @@ class TinyRun {
 
  private:
   TinySettings settings_;
-  std::unique_ptr<HostDevice> device_;
+  std::unique_ptr<Device> device_;
   std::unique_ptr<ModelMemory> memory_;
   std::unique_ptr<StepEngine> engine_;
   std::unique_ptr<Trainer> trainer_;
 };
+
+// The first `steps` steps of a new run.
+struct Outcome {
+  std::vector<double> losses;
+  std::vector<std::byte> state;
+};
+Outcome run_steps(const TinySettings& settings, int64_t steps);
 
 RunPlan tiny_plan(const TinySettings& settings);
 

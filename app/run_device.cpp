@@ -1,0 +1,79 @@
+#include "app/run_device.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "core/bytes.h"
+#include "core/cuda/cuda_device.h"
+#include "core/cuda/linked_runtime.h"
+#include "core/cuda/pin_probe.h"
+#include "core/cuda/wsl.h"
+#include "core/host_device.h"
+
+namespace penstock {
+namespace {
+
+// Whether the configuration sets what only the emulated device has.
+bool asks_for_emulation(const DeviceSection& section) {
+  return section.compute == ComputeMode::kPaced || section.h2d_gbps > 0 || section.d2h_gbps > 0 ||
+         section.latency_us > 0;
+}
+
+PinMode pin_mode(const RunConfig& config, const RunPlan& plan) {
+  uint64_t all_bytes = 0, transfer_bytes = 0;
+  for (const Buffer& buffer : plan.planner.buffers().all()) {
+    if (on_device(buffer.kind)) continue;
+    all_bytes += buffer.bytes;
+    if (buffer.kind != BufferKind::kHostState) transfer_bytes += buffer.bytes;
+  }
+  ChildPinProbe probe("/proc/self/exe", static_cast<int>(config.device.index));
+  const PinChoice choice = choose_pin_mode(config.memory.pin, is_wsl(), all_bytes, transfer_bytes, probe);
+  if (!choice.notice.empty()) spdlog::warn(choice.notice);
+  return choice.mode;
+}
+
+}  // namespace
+
+RunDevice choose_device(const DeviceSection& section) {
+  if (section.backend == BackendChoice::kHost) return {};
+  const bool is_asked_for = section.backend == BackendChoice::kCuda;
+  if (!is_asked_for && asks_for_emulation(section)) return {};
+  CudaRuntime* runtime = linked_cuda_runtime();
+  if (runtime == nullptr) return {.backend = is_asked_for ? Backend::kCuda : Backend::kHost};
+  const CudaDeviceChoice choice = choose_cuda_device(*runtime, static_cast<int>(section.index));
+  if (choice.info || is_asked_for) return {.backend = Backend::kCuda, .card = choice.info};
+  if (!choice.is_absent) spdlog::warn("computing on the host: {}", choice.problem);
+  return {};
+}
+
+uint64_t device_budget(const DeviceSection& section, const RunDevice& device) {
+  uint64_t budget = UINT64_MAX;
+  if (section.memory_gb > 0) budget = static_cast<uint64_t>(section.memory_gb * static_cast<double>(kGiB));
+  if (!device.card) return budget;
+  const uint64_t free_bytes = device.card->free_bytes;
+  return std::min(budget, free_bytes - std::min(free_bytes, CudaDeviceOptions{}.reserve_bytes));
+}
+
+std::unique_ptr<Device> open_device(const RunConfig& config, const RunDevice& device, const RunPlan& plan) {
+  const DeviceSection& section = config.device;
+  if (device.backend == Backend::kHost) {
+    return std::make_unique<HostDevice>(HostDeviceOptions{.budget_bytes = device_budget(section, device),
+                                                          .h2d_gbps = section.h2d_gbps,
+                                                          .d2h_gbps = section.d2h_gbps,
+                                                          .latency_us = section.latency_us});
+  }
+  CudaRuntime* runtime = linked_cuda_runtime();
+  if (runtime == nullptr) {
+    throw Error(ExitCode::kDevice,
+                "device.backend is cuda, and this build has no CUDA: build the preset release, or set device.backend: "
+                "host");
+  }
+  CudaDeviceOptions options{.index = static_cast<int>(section.index),
+                            .budget_bytes = device_budget(section, device),
+                            .notice = [](const std::string& text) { spdlog::warn(text); }};
+  if (device.card) options.pin = pin_mode(config, plan);
+  return std::make_unique<CudaDevice>(*runtime, options);
+}
+
+}  // namespace penstock

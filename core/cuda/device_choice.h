@@ -1,0 +1,30 @@
+// Whether this machine has a GPU that we can use, and why not.
+// Makes the device's context, so not for verbs that work without a card.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "core/cuda/runtime.h"
+
+namespace penstock {
+
+struct CudaDeviceInfo {
+  CudaProperties properties;
+  int driver_version = 0;   // the newest CUDA the driver runs: 1000 * major + 10 * minor
+  int runtime_version = 0;  // the CUDA we were built with
+  uint64_t free_bytes = 0;  // with our context in place
+  uint64_t total_bytes = 0;
+};
+
+struct CudaDeviceChoice {
+  std::optional<CudaDeviceInfo> info;  // of a device that can be used
+  bool is_absent = false;              // no driver or no GPU: nothing that a user would miss under `auto`
+  std::string problem;                 // one line: what is wrong and what to do; empty with `info`
+};
+
+// Never throws; leaves no error behind. The device is then current on the calling thread.
+CudaDeviceChoice choose_cuda_device(CudaRuntime& runtime, int index);
+
+}  // namespace penstock
