@@ -103,7 +103,7 @@ std::vector<Row> device_rows() {
                  "cuda: an NVIDIA card; host: the emulated device on the CPU; auto: the card where one can be used"),
       whole("index", FIELD(device.index))
           .range(0, 255)
-          .means(kNo, "which card, as `nvidia-smi` counts those that CUDA_VISIBLE_DEVICES leaves"),
+          .means(kNo, "which card, as CUDA counts those that CUDA_VISIBLE_DEVICES leaves"),
       number("memory_gb", FIELD(device.memory_gb))
           .range(0, 1e6)
           .unit("GiB")

@@ -60,8 +60,8 @@ BufferTable weight_buffers(const RunSetup& setup, DType dtype) {
 }  // namespace
 
 ExitCode run_export(const ExportArguments& arguments) {
-  const RunSetup setup =
-      set_up_run(load_verb_config(arguments.verb.config, arguments.verb.overrides, DataNeed::kOptional));
+  const RunSetup setup = set_up_run(
+      load_verb_config(arguments.verb.config, arguments.verb.overrides, DataNeed::kOptional), CudaLook::kLook);
   refuse_paced(setup, "export");
   ModelFolderSettings folder = model_folder_settings(setup);
   folder.dtype = export_dtype(arguments.dtype, setup.config.optimizer.state_format);

@@ -216,8 +216,8 @@ std::string heading(const InitRequest& request, const RunSetup& setup, const Run
 }
 
 RunSetup setup_of(const std::string& text) {
-  return set_up_run(parse_run_config(
-      text, "init", {}, [](const std::string&) {}, DataNeed::kRequired));
+  const auto ignore = [](const std::string&) {};
+  return set_up_run(parse_run_config(text, "init", {}, ignore, DataNeed::kRequired), CudaLook::kLook);
 }
 
 }  // namespace

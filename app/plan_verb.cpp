@@ -30,7 +30,8 @@ uint64_t known_data_bytes(const RunSetup& setup) {
 }  // namespace
 
 ExitCode run_plan(const VerbArguments& arguments, bool schedule) {
-  const RunSetup setup = set_up_run(load_verb_config(arguments.config, arguments.overrides, DataNeed::kOptional));
+  const RunSetup setup =
+      set_up_run(load_verb_config(arguments.config, arguments.overrides, DataNeed::kOptional), CudaLook::kLook);
   require_row_positions(setup);
   const RunPlan plan = plan_run(training_shape(setup), step_settings(setup, Purpose::kTrain));
   const uint64_t data_bytes = known_data_bytes(setup);

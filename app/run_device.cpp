@@ -10,9 +10,13 @@
 #include "core/cuda/pin_probe.h"
 #include "core/cuda/wsl.h"
 #include "core/host_device.h"
+#include "model/cuda_memory.h"
 
 namespace penstock {
 namespace {
+
+constexpr const char* kNoCuda =
+    "device.backend is cuda, and this build has no CUDA: build the preset release, or set device.backend: host";
 
 // Whether the configuration sets what only the emulated device has.
 bool asks_for_emulation(const DeviceSection& section) {
@@ -35,24 +39,45 @@ PinMode pin_mode(const RunConfig& config, const RunPlan& plan) {
 
 }  // namespace
 
-RunDevice choose_device(const DeviceSection& section) {
+RunDevice choose_device(const DeviceSection& section, CudaLook look) {
   if (section.backend == BackendChoice::kHost) return {};
   const bool is_asked_for = section.backend == BackendChoice::kCuda;
   if (!is_asked_for && asks_for_emulation(section)) return {};
   CudaRuntime* runtime = linked_cuda_runtime();
-  if (runtime == nullptr) return {.backend = is_asked_for ? Backend::kCuda : Backend::kHost};
-  const CudaDeviceChoice choice = choose_cuda_device(*runtime, static_cast<int>(section.index));
-  if (choice.info || is_asked_for) return {.backend = Backend::kCuda, .card = choice.info};
-  if (!choice.is_absent) spdlog::warn("computing on the host: {}", choice.problem);
+  const CudaDeviceChoice choice = runtime == nullptr
+                                      ? CudaDeviceChoice{.is_absent = true, .problem = kNoCuda}
+                                      : choose_cuda_device(*runtime, static_cast<int>(section.index), look);
+  if (is_asked_for && !choice.info && look == CudaLook::kOpen) throw Error(ExitCode::kDevice, choice.problem);
+  if (choice.info || is_asked_for) return {Backend::kCuda, choice.info, choice.problem};
+  if (!choice.is_absent && look == CudaLook::kOpen) spdlog::warn("computing on the host: {}", choice.problem);
   return {};
 }
 
-uint64_t device_budget(const DeviceSection& section, const RunDevice& device) {
+namespace {
+
+// The memory that the user gives, of what there is.
+uint64_t budget_of(const DeviceSection& section, uint64_t device_bytes) {
   uint64_t budget = UINT64_MAX;
   if (section.memory_gb > 0) budget = static_cast<uint64_t>(section.memory_gb * static_cast<double>(kGiB));
-  if (!device.card) return budget;
-  const uint64_t free_bytes = device.card->free_bytes;
-  return std::min(budget, free_bytes - std::min(free_bytes, CudaDeviceOptions{}.reserve_bytes));
+  if (device_bytes == UINT64_MAX) return budget;
+  return std::min(budget, device_bytes - std::min(device_bytes, CudaDeviceOptions{}.reserve_bytes));
+}
+
+}  // namespace
+
+uint64_t device_budget(const DeviceSection& section, const RunDevice& device) {
+  return budget_of(section, device.card ? device.card->free_bytes : UINT64_MAX);
+}
+
+uint64_t stable_device_budget(const DeviceSection& section, const RunDevice& device) {
+  return budget_of(section, device.card ? device.card->total_bytes : UINT64_MAX);
+}
+
+std::optional<CardUse> card_use(const DeviceSection& section, const RunDevice& device) {
+  uint64_t free_bytes = 0, total_bytes = 0;
+  if (!device.card || linked_cuda_runtime()->get_memory(&free_bytes, &total_bytes) != CudaStatus::kSuccess) return {};
+  const uint64_t before = device.card->free_bytes;
+  return CardUse{before - std::min(before, free_bytes), cuda_temporary_use(static_cast<int>(section.index)).stalls};
 }
 
 std::unique_ptr<Device> open_device(const RunConfig& config, const RunDevice& device, const RunPlan& plan) {
@@ -64,15 +89,11 @@ std::unique_ptr<Device> open_device(const RunConfig& config, const RunDevice& de
                                                           .latency_us = section.latency_us});
   }
   CudaRuntime* runtime = linked_cuda_runtime();
-  if (runtime == nullptr) {
-    throw Error(ExitCode::kDevice,
-                "device.backend is cuda, and this build has no CUDA: build the preset release, or set device.backend: "
-                "host");
-  }
+  if (runtime == nullptr) throw Error(ExitCode::kDevice, kNoCuda);
   CudaDeviceOptions options{.index = static_cast<int>(section.index),
                             .budget_bytes = device_budget(section, device),
                             .notice = [](const std::string& text) { spdlog::warn(text); }};
-  if (device.card) options.pin = pin_mode(config, plan);
+  options.pin = pin_mode(config, plan);
   return std::make_unique<CudaDevice>(*runtime, options);
 }
 

@@ -14,6 +14,8 @@ namespace {
 
 // Left to the system and to what is not planned (code, LibTorch's own memory, caches of the C library).
 constexpr uint64_t kHostReserveBytes = 512 * kMiB;
+// With a card also its driver's mappings, cuBLAS, and the staging rings; and what is pinned cannot be swapped.
+constexpr uint64_t kCudaHostReserveBytes = 2 * kGiB;
 // Beyond this the remedy's own buffer table would be the problem.
 constexpr int64_t kMostRemedyMicroBatches = 1024;
 
@@ -21,7 +23,8 @@ uint64_t bytes_of_gigabytes(double gigabytes) { return static_cast<uint64_t>(gig
 
 uint64_t host_limit(const RunSetup& setup) {
   uint64_t limit = read_host_memory().available_bytes;
-  if (limit != UINT64_MAX) limit -= std::min(limit, kHostReserveBytes);
+  const uint64_t reserve = setup.device.backend == Backend::kCuda ? kCudaHostReserveBytes : kHostReserveBytes;
+  if (limit != UINT64_MAX) limit -= std::min(limit, reserve);
   const double wanted = setup.config.memory.host_memory_gb;
   return wanted > 0 ? std::min(limit, bytes_of_gigabytes(wanted)) : limit;
 }

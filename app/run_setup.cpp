@@ -138,7 +138,7 @@ void choose_head_parts(RunSetup& setup) {
   constexpr int kMostHeadParts = 256;
   const auto wanted = setup.config.memory.head_parts;
   setup.head_parts = static_cast<int>(std::min(wanted.value_or(1), setup.model.vocab_size));
-  const uint64_t budget = device_budget(setup);
+  const uint64_t budget = stable_device_budget(setup.config.device, setup.device);
   if (wanted || budget == UINT64_MAX) return;
   for (int parts = 1; parts <= std::min<int64_t>(kMostHeadParts, setup.model.vocab_size); parts *= 2) {
     setup.head_parts = parts;
@@ -146,8 +146,8 @@ void choose_head_parts(RunSetup& setup) {
     if (memory_plan(plan, 0).device_bytes() > budget) continue;
     if (parts > 1) {
       spdlog::info(
-          "the head streams in {} parts of its vocabulary: whole it does not fit device.memory_gb (losses "
-          "differ from the whole head's in rounding only)",
+          "the head streams in {} parts of its vocabulary: whole it does not fit the device (losses differ from the "
+          "whole head's in rounding only)",
           parts);
     }
     return;
@@ -163,11 +163,11 @@ RunConfig load_verb_config(const std::string& argument, const std::vector<std::s
   return config;
 }
 
-RunSetup set_up_run(const RunConfig& config) {
+RunSetup set_up_run(const RunConfig& config, CudaLook look) {
   RunSetup setup{.config = config};
   set_up_model(setup);
   require_countable(config, setup.model);
-  setup.device = choose_device(config.device);
+  setup.device = choose_device(config.device, look);
   setup.compute = compute_dtype(config, setup.device.backend);
   setup.compute_threads = static_cast<int>(config.device.compute_threads.value_or(usable_cpus()));
   setup.optimizer_threads = static_cast<int>(config.optimizer.threads.value_or(usable_cpus()));
@@ -187,7 +187,8 @@ RunShape training_shape(const RunSetup& setup) {
           .kv_capacity = 0,
           .compute_threads = setup.compute_threads,
           .trainable = setup.trainable,
-          .head_parts = setup.head_parts};
+          .head_parts = setup.head_parts,
+          .deterministic = setup.config.device.deterministic};
 }
 
 StepSettings step_settings(const RunSetup& setup, Purpose purpose) {

@@ -37,7 +37,8 @@ struct RunSetup {
 
 // Reads config.json where model_name_or_path names a folder. Throws Error(kBadInput), Error(kDevice);
 // Error(kDoesNotFit) for a micro-batch whose size could not even be counted.
-RunSetup set_up_run(const RunConfig& config);
+// kOpen for verbs that compute: their device must be there, and its memory is what is free.
+RunSetup set_up_run(const RunConfig& config, CudaLook look = CudaLook::kOpen);
 
 RunShape training_shape(const RunSetup& setup);
 StepSettings step_settings(const RunSetup& setup, Purpose purpose);

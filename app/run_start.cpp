@@ -86,6 +86,7 @@ RunConfig resolved_config(const RunSetup& setup, int64_t warmup_steps) {
   RunConfig config = setup.config;
   config.device.compute_dtype = setup.compute == DType::kBFloat16 ? ComputeType::kBFloat16 : ComputeType::kFloat32;
   config.device.compute_threads = setup.compute_threads;
+  config.device.backend = setup.device.backend == Backend::kCuda ? BackendChoice::kCuda : BackendChoice::kHost;
   config.training.warmup_steps = warmup_steps;
   config.memory.head_parts = setup.head_parts;
   return config;

@@ -122,6 +122,7 @@ RunPlan sample_plan(const RunSetup& setup, const Prompt& prompt) {
       generation_shape(setup.model, setup.config.optimizer.state_format, setup.compute, sample_request(setup, prompt));
   shape.backend = setup.device.backend;
   shape.compute_threads = setup.compute_threads;
+  shape.deterministic = setup.config.device.deterministic;
   shape.trainable = setup.trainable;
   shape.head_parts = setup.head_parts;
   return plan_run(shape, step_settings(setup, Purpose::kGenerate));

@@ -10,6 +10,7 @@
 #include "app/model_setup.h"
 #include "app/signals.h"
 #include "app/source_folder.h"
+#include "core/cuda/cuda_device.h"
 #include "streaming/model_weights.h"
 
 namespace penstock {
@@ -62,17 +63,17 @@ ExitCode TrainingRun::run() {
   try {
     return train();
   } catch (const Error& error) {
-    close_after_error(error.code() == ExitCode::kDevice);
+    close_after_error(error.code() == ExitCode::kDevice || error.code() == ExitCode::kDoesNotFit);
     throw;
   } catch (...) {
-    close_after_error(/*device_is_lost=*/false);
+    close_after_error(/*state_is_whole=*/false);
     throw;
   }
 }
 
-void TrainingRun::close_after_error(bool device_is_lost) {
+void TrainingRun::close_after_error(bool state_is_whole) {
   progress_->finish();
-  if (device_is_lost) save_without_device();
+  if (state_is_whole) save_without_device();
   try {
     print_closing("stopped by an error");
   } catch (const Error&) {
@@ -99,6 +100,10 @@ ExitCode TrainingRun::train() {
 void TrainingRun::open() {
   memory_ = std::make_unique<ModelMemory>(plan_.shape, plan_.planner.buffers());
   device_ = make_device_(setup_, plan_);
+  if (setup_.device.backend == Backend::kCuda) {
+    WorkerTeam team(setup_.optimizer_threads);
+    memory_->touch(team);
+  }
   EngineOptions options = engine_options(setup_);
   options.traces = true;
   engine_ = std::make_unique<StepEngine>(plan_, *memory_, *device_, options);
@@ -213,14 +218,21 @@ void TrainingRun::train_one() {
 }
 
 void TrainingRun::check_device_memory() const {
-  const MemoryUse use = device_->memory_use();
-  const uint64_t planned_bytes = memory_plan(plan_, 0).device_bytes(),
-                 peak_bytes = use.arena_bytes + use.temporary_peak_bytes;
-  if (peak_bytes <= planned_bytes + planned_bytes / 32) return;
-  spdlog::warn(
-      "the first step took {} of device memory, {} were planned: later steps may not fit; leave more free with "
-      "device.memory_gb",
-      format_bytes(peak_bytes), format_bytes(planned_bytes));
+  const std::optional<CardUse> use = card_use(setup_.config.device, setup_.device);
+  if (!use) return;  // the emulated device refuses what was not planned
+  const uint64_t planned_bytes = memory_plan(plan_, 0).device_bytes();
+  if (use->taken_bytes > planned_bytes + planned_bytes / 32 + CudaDeviceOptions{}.reserve_bytes) {
+    spdlog::warn(
+        "after the first step {} of the card's memory are gone, {} were planned: if this run took them, please report "
+        "it; device.memory_gb leaves more free",
+        format_bytes(use->taken_bytes), format_bytes(planned_bytes));
+  }
+  if (use->stalls > 0) {
+    spdlog::warn(
+        "LibTorch stopped the device {} times for memory in the first step: its temporaries are more than "
+        "planned; please report it",
+        use->stalls);
+  }
 }
 
 void TrainingRun::evaluate_now() {
@@ -268,9 +280,9 @@ void TrainingRun::save_without_device() {
   if (setup_.config.training.save_strategy == SaveStrategy::kNo || trainer_->progress().step == first_step_) return;
   try {
     save();
-    spdlog::warn("the device is lost; the state of step {} was whole and is saved", saved_step_);
+    spdlog::warn("the step that failed changed nothing; the state of step {} is saved", saved_step_);
   } catch (const Error& error) {
-    spdlog::warn("the device is lost, and the state could not be saved: {}", error.what());
+    spdlog::warn("the state of step {} is whole, but could not be saved: {}", trainer_->progress().step, error.what());
   }
 }
 

@@ -29,8 +29,8 @@ class TrainingRun {
               DeviceMaker make = make_device);
 
   // Trains to the end, or to a stop signal (kSaved). Throws Error; the run directory then holds what was durable, and
-  // if the run had begun, its closing line is printed. A lost device leaves the last step's state whole in the host's
-  // memory: it is saved first.
+  // if the run had begun, its closing line is printed. A step that dies with its device, or for want of memory, leaves
+  // the last step's state whole: it is saved first.
   ExitCode run();
 
  private:
@@ -40,12 +40,12 @@ class TrainingRun {
   ExitCode train();
   void print_opening() const;
   void train_one();
-  // Warns where the first step took more device memory than planned.
+  // Warns where the first step took more of a card's memory than planned.
   void check_device_memory() const;
   void evaluate_now();
   void save();
   void save_without_device();
-  void close_after_error(bool device_is_lost);
+  void close_after_error(bool state_is_whole);
   bool save_is_due(int64_t epoch_before) const;
   void finish();
   void export_and_sample();

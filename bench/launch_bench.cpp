@@ -3,8 +3,7 @@
 //   host, paced at zero:  our executor alone: handlers, tickets, events, the emulated device's queues.
 //   host, real:           the same with 16 tokens of real maths through LibTorch.
 //   cuda, real:           on a card: some twenty kernel launches and GEMMs an op. If a Forward of a real model is not
-//   well
-//                         above this, launches bound the step and CUDA graphs would pay.
+//                         well above this, launches bound the step and CUDA graphs would pay.
 // Not a Google Benchmark program: runs take turns. No arguments, about a minute.
 #include <fmt/format.h>
 

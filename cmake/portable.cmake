@@ -15,6 +15,16 @@ if(NOT penstock_torch_version)
   message(FATAL_ERROR "no version in ${penstock_torch_version_file}")
 endif()
 
+# Before the first target: both reach only targets that are created later.
+if(PENSTOCK_PORTABLE)
+  add_link_options(-s)
+  # Checks and LibTorch's headers put their file's name into messages.
+  foreach(folder "${PENSTOCK_SITE_PACKAGES}" "${CMAKE_SOURCE_DIR}")
+    add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-ffile-prefix-map=${folder}/=>"
+      "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-ffile-prefix-map=${folder}/=>")
+  endforeach()
+endif()
+
 # The launcher is built everywhere, because its tests are.
 set(penstock_needed_libraries libc10.so libtorch_cpu.so libtorch.so)
 if(PENSTOCK_CUDA)
@@ -59,12 +69,6 @@ if(NOT PENSTOCK_PORTABLE)
 endif()
 set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
 set(CMAKE_INSTALL_RPATH "$ORIGIN/lib")
-add_link_options(-s)
-# Checks and LibTorch's headers put their file's name into messages.
-foreach(folder "${PENSTOCK_SITE_PACKAGES}" "${CMAKE_SOURCE_DIR}")
-  add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-ffile-prefix-map=${folder}/=>"
-    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-ffile-prefix-map=${folder}/=>")
-endforeach()
 
 # fmt and spdlog without their libraries: targets of the names that their packages would define, which then do not.
 foreach(target fmt::fmt fmt::fmt-header-only)

@@ -41,7 +41,8 @@ class TimingEvent {
   virtual ~TimingEvent() = default;
 };
 
-// Host memory that one device may copy from and to for as long as this lives. Ends before the memory does.
+// Host memory that one device may copy from and to for as long as this lives. Ends before the memory does, and waits
+// until queued copies touch it no more.
 class HostRegistration {
  public:
   virtual ~HostRegistration() = default;
@@ -94,6 +95,9 @@ class Device {
   virtual int64_t time_ns(const TimingEvent& event) = 0;
   // Blocks until every lane is idle; throws the first error of queued work.
   virtual void synchronize_all() = 0;
+  // Blocks until nothing queued can touch the host's memory any more, whatever failed: queued work has run or is
+  // skipped. Any thread. Throws nothing; the first error stays.
+  virtual void drain() noexcept = 0;
 };
 
 }  // namespace penstock

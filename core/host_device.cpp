@@ -139,8 +139,12 @@ int64_t HostDevice::time_ns(const TimingEvent& event) {
 }
 
 void HostDevice::synchronize_all() {
-  for (const std::unique_ptr<HostLane>& lane : lanes_) lane->wait_idle();
+  HostDevice::drain();
   failure_.throw_if_set();
+}
+
+void HostDevice::drain() noexcept {
+  for (const std::unique_ptr<HostLane>& lane : lanes_) lane->wait_idle();
 }
 
 HostLane& HostDevice::open_lane(LaneKind kind) {

@@ -51,6 +51,7 @@ class HostDevice : public Device {
   void synchronize(const Event& event) override;
   int64_t time_ns(const TimingEvent& event) override;
   void synchronize_all() override;
+  void drain() noexcept override;
 
   // Called by the counting CPU allocator for temporaries of the compute lane. Returns false over the budget (the
   // caller then throws). Thread-safe.

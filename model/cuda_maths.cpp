@@ -27,6 +27,15 @@ CudaMaths::CudaMaths(c10::Device device, void* stream, std::unique_ptr<KernelSet
     CHECK(device_.is_cuda() && device_.has_index());
 }
 
+CudaMaths::~CudaMaths() {
+  if (!device_.is_cuda()) return;
+  try {
+    release_cuda_temporaries(device_.index());
+  } catch (const std::exception&) {
+    // A lost device holds nothing any more.
+  }
+}
+
 void CudaMaths::start() {
   if (device_.is_cuda()) reserve_cuda_temporaries(stream_, device_.index(), temporary_bytes_);
 }

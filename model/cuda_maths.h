@@ -20,6 +20,9 @@ class CudaMaths final : public Maths {
   // LibTorch's temporaries take `temporary_bytes`, as planned.
   CudaMaths(c10::Device device, void* stream, std::unique_ptr<KernelSet> kernels, uint64_t temporary_bytes = 0);
 
+  // Gives LibTorch's memory back, so that the next device finds it free.
+  ~CudaMaths() override;
+
   void start() override;
   // LibTorch's errors become ours (torch_errors.h).
   void run(c10::function_ref<void()> work) override;

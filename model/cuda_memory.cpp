@@ -7,6 +7,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/cuda/CUDAContextLight.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -18,6 +19,9 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "model/torch_errors.h"
 
@@ -46,6 +50,23 @@ void start_cublas(c10::Device device) {
   at::addmm_out(out, matrix[0], matrix, matrix);
 }
 
+// Tensors of up to 1 MiB have segments of 2 MiB of their own: as many as the plan counts for them, all at once.
+void take_small_segments(c10::Device device) {
+  constexpr int64_t kLargestSmall = static_cast<int64_t>(kMiB);
+  std::vector<at::Tensor> small;
+  for (uint64_t bytes = 0; bytes < kCudaSmallBytes; bytes += kMiB) {
+    small.push_back(at::empty({kLargestSmall}, at::TensorOptions(at::kByte).device(device)));
+  }
+}
+
+// What shapes the allocator's segments would break the plan: the one segment might not be used.
+void refuse_allocator_settings() {
+  for (const char* name : {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"}) {
+    if (std::getenv(name) == nullptr) continue;
+    throw Error(ExitCode::kDevice, std::string(name) + " is set, and the run plans LibTorch's memory itself; unset it");
+  }
+}
+
 void cap_allocator(int device_index, uint64_t bytes) {
   cudaDeviceProp properties = {};
   if (cudaGetDeviceProperties(&properties, device_index) != cudaSuccess) {
@@ -60,33 +81,46 @@ void cap_allocator(int device_index, uint64_t bytes) {
 }  // namespace
 
 void on_cuda_stream(void* stream, int device_index, c10::function_ref<void()> work) {
+  // Once a process: nothing that follows would start LibTorch's allocator by itself.
+  at::globalContext().lazyInitDevice(c10::kCUDA);
   const auto cuda_stream = c10::cuda::getStreamFromExternal(static_cast<cudaStream_t>(stream), device_of(device_index));
   const c10::cuda::CUDAStreamGuard guard(cuda_stream);  // the device's guard too
   work();
 }
 
 void reserve_cuda_temporaries(void* compute_stream, int device_index, uint64_t bytes) {
+  refuse_allocator_settings();
   with_torch_errors([] { at::globalContext().lazyInitDevice(c10::kCUDA); });
   if (allocator::get()->name() != "native" || !allocator::isEnabled()) {
     throw Error(ExitCode::kDevice, "PYTORCH_CUDA_ALLOC_CONF or PYTORCH_NO_CUDA_MEMORY_CACHING replaces LibTorch's " +
                                        std::string("allocator (") + allocator::get()->name() + "); unset it");
   }
-  // Nothing in a run; in tests, the workspaces of streams that are gone.
-  allocator::emptyCache();
+  release_cuda_temporaries(device_index);
   const uint64_t before = reserved_bytes(device_index);
   cap_allocator(device_index, before + bytes);
   const c10::InferenceMode no_autograd;
   const auto take = [&] {
     const c10::Device device(c10::kCUDA, device_of(device_index));
     start_cublas(device);
-    // Small tensors may still take 16 MiB of their own.
-    const uint64_t taken = reserved_bytes(device_index) - before + 8 * kSmallSegment;
+    take_small_segments(device);
+    const uint64_t taken = reserved_bytes(device_index) - before;
     if (taken >= bytes) return;
     const uint64_t rest = (bytes - taken) / kSmallSegment * kSmallSegment;
     // Freed at once: it stays in the cache as one free segment.
     at::empty({static_cast<int64_t>(rest)}, at::TensorOptions(at::kByte).device(device));
   };
   with_torch_errors([&] { on_cuda_stream(compute_stream, device_index, take); });
+}
+
+void release_cuda_temporaries(int device_index) {
+  with_torch_errors([&] {
+    at::globalContext().lazyInitDevice(c10::kCUDA);
+    at::cuda::clearCublasWorkspaces();
+    allocator::emptyCache();
+    allocator::setMemoryFraction(1.0, device_of(device_index));
+    allocator::resetPeakStats(device_of(device_index));
+    allocator::resetAccumulatedStats(device_of(device_index));
+  });
 }
 
 CudaTemporaryUse cuda_temporary_use(int device_index) {
@@ -115,6 +149,7 @@ namespace {
 
 void on_cuda_stream(void*, int, c10::function_ref<void()>) { no_cuda(); }
 void reserve_cuda_temporaries(void*, int, uint64_t) { no_cuda(); }
+void release_cuda_temporaries(int) { no_cuda(); }
 CudaTemporaryUse cuda_temporary_use(int) { no_cuda(); }
 
 }  // namespace penstock

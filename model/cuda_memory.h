@@ -14,18 +14,24 @@
 
 namespace penstock {
 
+// Tensors of up to 1 MiB lie in segments of their own.
+inline constexpr uint64_t kCudaSmallBytes = 16 * kMiB;
+
 // What the allocator holds for one call's temporaries of `bytes`, with what it never gives back.
 constexpr uint64_t cuda_allocator_bytes(uint64_t bytes) {
   constexpr uint64_t kBlock = 2 * kMiB;     // what segments are rounded to
-  constexpr uint64_t kSmall = 16 * kMiB;    // tensors of up to 1 MiB, in segments of their own
   constexpr uint64_t kUnsplit = 16 * kMiB;  // remainders of up to 1 MiB that blocks keep, for at most 16 live tensors
-  return align_up(bytes, kBlock) + 2 * kCublasWorkspaceBytes + kSmall + kUnsplit;  // cuBLAS's and cuBLASLt's
+  return align_up(bytes, kBlock) + 2 * kCublasWorkspaceBytes + kCudaSmallBytes + kUnsplit;  // cuBLAS's and cuBLASLt's
 }
 
 // Takes `bytes`, cuda_allocator_bytes() of the largest call, for temporaries of work on `compute_stream`; from its
 // thread. Starts cuBLAS on it. Throws Error(kDoesNotFit) where the card has less, Error(kDevice) where LibTorch's
 // allocator is not its own.
 void reserve_cuda_temporaries(void* compute_stream, int device_index, uint64_t bytes);
+
+// Gives all of it back, workspaces included, lifts the cap and begins the statistics anew. One engine may live at a
+// time: this takes the segment from under another one.
+void release_cuda_temporaries(int device_index);
 
 struct CudaTemporaryUse {
   uint64_t reserved_bytes;       // taken from the driver now

@@ -81,8 +81,9 @@ uint64_t DecoderParts::forward_bytes() const {
 uint64_t DecoderParts::temporary_bytes() const {
   uint64_t bytes = 0;
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    bytes = std::max(bytes, attention_temporary_bytes(settings.backend, attention_shape(i), settings.rows,
-                                                      settings.length, settings.compute_threads));
+    bytes =
+        std::max(bytes, attention_temporary_bytes(settings.backend, attention_shape(i), settings.rows, settings.length,
+                                                  settings.compute_threads, settings.deterministic));
   }
   return bytes;
 }

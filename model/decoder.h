@@ -28,6 +28,7 @@ struct DecoderSettings {
   int compute_threads = 1;           // LibTorch's, as set_compute_threads set them
   TrainablePatterns trainable = {};  // which tensors get a gradient; the layouts follow from it
   int head_parts = 1;                // above 1: the head comes in parts (layer_specs.h)
+  bool deterministic = true;         // on CUDA; attention then takes more memory
 };
 
 // Bytes the caller must provide, and what LibTorch takes beside them.

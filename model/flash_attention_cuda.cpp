@@ -70,6 +70,7 @@ bool cuda_flash_takes(const AttentionShape& shape) {
 void cuda_flash_attention(const AttentionShape& shape, const BatchView& batch, const void* qkv, void* attended,
                           float* logsumexp, c10::Device device) {
   const int64_t tokens = batch.rows * batch.length;
+  CHECK_LE(segment_count(batch), 65535);  // blocks of the forward's grid in that direction
   const PackedHeads heads = packed_heads(shape, qkv, tokens, device);
   const FlashForward result = flash_segments(segments_of(shape, batch, heads, 0, segment_count(batch), device));
   heads_view(shape, attended, tokens, shape.query_width(), 0, shape.query_heads, device).copy_(result.out);

@@ -18,8 +18,8 @@ int64_t head_norm_partials(Backend backend, int64_t rows, int64_t head_dim) {
 }
 
 uint64_t attention_temporary_bytes(Backend backend, const AttentionShape& shape, int64_t rows, int64_t length,
-                                   int threads) {
-  return backend == Backend::kCuda ? cuda_attention_temporary_bytes(shape, rows, length)
+                                   int threads, bool deterministic) {
+  return backend == Backend::kCuda ? cuda_attention_temporary_bytes(shape, rows, length, deterministic)
                                    : attention_temporary_bytes(shape, rows, length, threads);
 }
 

@@ -89,6 +89,6 @@ int64_t rms_norm_partials(Backend backend, int64_t rows, int64_t hidden);
 int64_t head_norm_partials(Backend backend, int64_t rows, int64_t head_dim);
 // Upper bound of what LibTorch allocates in any one call of attention.
 uint64_t attention_temporary_bytes(Backend backend, const AttentionShape& shape, int64_t rows, int64_t length,
-                                   int threads);
+                                   int threads, bool deterministic);
 
 }  // namespace penstock

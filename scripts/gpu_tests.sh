@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Everything that only a card can check, into one folder of logs: the GPU tests, compute-sanitizer over the kernel tests,
-# the benches of kernels and launches. Works in a clone and in the folder of a portable build, without network or root.
+# Everything that only a card can check, into one folder of logs: the GPU tests, compute-sanitizer over the kernel
+# tests, the benches of kernels, launches and the link. Works in a clone and in the folder of a portable build, without
+# network or root.
 #
 #   ./scripts/gpu_tests.sh [RESULTS_FOLDER]           default: gpu_results
 #
@@ -96,4 +97,5 @@ run_bench() {
 run_bench kernel_bench --benchmark_enable_random_interleaving=true --benchmark_repetitions=9 \
   --benchmark_report_aggregates_only=true
 run_bench launch_bench
+run_bench link_bench
 exit "$failed"

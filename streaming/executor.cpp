@@ -83,11 +83,7 @@ void Executor::run(const Schedule& schedule) {
   schedule_ = nullptr;
   if (!first_error_) return;
   // Work that is still queued refers to this step's batch: let it pass before the caller unwinds.
-  try {
-    device_.synchronize_all();
-  } catch (const std::exception&) {
-    // The device's own error is the one that stopped the step, or a consequence of it.
-  }
+  device_.drain();
   std::rethrow_exception(first_error_);
 }
 
@@ -183,7 +179,7 @@ void Executor::resolve_trace() {
     const LaneKind lane = schedule_->ops()[index].lane;
     if (lane == LaneKind::kHost) continue;
     const int64_t begin_ns = device_.time_ns(*marks_[index].begin);
-    // A card's clock is read anew now and then: between two readings an op may seem to end before it began.
+    // The times are a driver's word: a pair that is odd must not end the run.
     const int64_t end_ns = std::max(begin_ns, device_.time_ns(*marks_[index].end));
     options_.trace->record(index, lane, begin_ns, end_ns);
   }

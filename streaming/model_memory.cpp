@@ -37,6 +37,22 @@ std::span<std::byte> ModelMemory::bytes(BufferKind kind, int index) const {
   return place->bytes;
 }
 
+void ModelMemory::touch(WorkerTeam& team) {
+  constexpr uint64_t kChunkBytes = 256 * kPageBytes;
+  for (const Place& place : places_) {
+    const uint64_t chunks = align_up(place.bytes.size(), kChunkBytes) / kChunkBytes;
+    team.run(static_cast<int64_t>(chunks), [&](int64_t chunk) {
+      const uint64_t begin = static_cast<uint64_t>(chunk) * kChunkBytes;
+      const uint64_t end = std::min<uint64_t>(begin + kChunkBytes, place.bytes.size());
+      for (uint64_t offset = begin; offset < end; offset += kPageBytes) {
+        // Volatile: a store of what is there already must not be left out.
+        volatile std::byte& first = place.bytes[offset];
+        first = first;
+      }
+    });
+  }
+}
+
 LayerStateView ModelMemory::layer(int layer) const {
   CHECK_LT(layer, layer_count());
   LayerStateView view{&layouts_[static_cast<size_t>(layer)], format_, {}, {}};

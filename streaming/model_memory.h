@@ -9,6 +9,7 @@
 #include "core/arena.h"
 #include "core/device.h"
 #include "core/layer_layout.h"
+#include "core/worker_team.h"
 #include "model/model_config.h"
 #include "optim/host_optimizer.h"
 #include "streaming/plan/schedule.h"
@@ -36,6 +37,8 @@ class ModelMemory {
   // All of it, for a device to register. What crosses the link: wire weights and gradients, an untied embedding's
   // aside.
   std::vector<HostRegion> host_regions() const;
+  // Brings fresh pages into memory by all threads: pinning them would do it by one. Bytes keep their values.
+  void touch(WorkerTeam& team);
   // Wire weights and state of one layer; `state` is empty where the purpose has none or the layer is frozen, both are
   // where the layer has no tensors.
   LayerStateView layer(int layer) const;

@@ -62,7 +62,8 @@ DecoderSettings decoder_settings(const RunShape& shape) {
           .length = shape.length,
           .compute_threads = shape.compute_threads,
           .trainable = shape.trainable,
-          .head_parts = shape.head_parts};
+          .head_parts = shape.head_parts,
+          .deterministic = shape.deterministic};
 }
 
 uint64_t touched_rows_offset(const RunShape& shape) {

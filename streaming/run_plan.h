@@ -24,6 +24,7 @@ struct RunShape {
   int compute_threads = 1;            // LibTorch's temporaries grow with it
   TrainablePatterns trainable = {};   // empty: all; layouts follow from it, in evaluation too
   int head_parts = 1;                 // above 1: the head comes in parts; changes rounding
+  bool deterministic = true;          // on CUDA
 };
 
 struct RunPlan {

@@ -1,5 +1,7 @@
 """Hugging Face Trainer with the whole model and optimizer on the device: the fast way where they fit."""
 
+import importlib.util
+import sys
 import time
 
 import torch
@@ -41,6 +43,8 @@ class Rows(torch.utils.data.Dataset):
 
 
 def main():
+    if importlib.util.find_spec("accelerate") is None:
+        sys.exit("hf_trainer.py needs the Python package accelerate: pip install accelerate")
     job = read_job()
     cuda = job["device"] == "cuda"
     if cuda:

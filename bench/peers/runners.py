@@ -94,7 +94,7 @@ class TorchScript(Runner):
     def check(self, case):
         for package in self.packages:
             if importlib.util.find_spec(package) is None:
-                raise Skipped(f"needs the Python package {package}")
+                raise Skipped(f"needs the Python package {package}: pip install {package}")
 
     def command(self, case, folder, rows):
         job = {"shape": case.shape, "sequence_length": case.sequence_length, "rows_per_step": case.rows_per_step,

@@ -13,12 +13,16 @@ constexpr int kOriginTries = 5;
 }  // namespace
 
 CudaClock::CudaClock(std::shared_ptr<CudaContext> context, int64_t origin_life_ns)
-    : context_(std::move(context)), origin_life_ns_(origin_life_ns), stream_(context_) {}
+    : context_(std::move(context)), origin_life_ns_(origin_life_ns), stream_(context_), origin_(take_origin()) {}
 
-std::shared_ptr<const ClockOrigin> CudaClock::origin() {
+std::shared_ptr<const ClockOrigin> CudaClock::origin() const {
   std::lock_guard lock(mutex_);
-  if (origin_ == nullptr || TraceRecorder::now_ns() - origin_->time_ns > origin_life_ns_) origin_ = take_origin();
   return origin_;
+}
+
+void CudaClock::renew() {
+  std::lock_guard lock(mutex_);
+  if (TraceRecorder::now_ns() - origin_->time_ns > origin_life_ns_) origin_ = take_origin();
 }
 
 // The event is passed somewhere between two looks at the host's clock; the closest looks of a few tries count.

@@ -1,33 +1,25 @@
 #include "core/cuda/context.h"
 
-#include <atomic>
 #include <exception>
 
 #include "core/cuda/error_text.h"
 
 namespace penstock {
-namespace {
 
-uint64_t next_id() {
-  static std::atomic<uint64_t> newest = 0;
-  return ++newest;
-}
-
-thread_local uint64_t entered_id = 0;  // of the context whose device is current
-
-}  // namespace
-
-CudaContext::CudaContext(CudaRuntime& runtime, int index) : runtime_(runtime), index_(index), id_(next_id()) {}
+CudaContext::CudaContext(CudaRuntime& runtime, int index) : runtime_(runtime), index_(index) {}
 
 void CudaContext::enter() {
-  if (entered_id == id_) return;
-  check(runtime_.set_device(index_), "using the GPU from another thread");
-  entered_id = id_;
+  int current = 0;
+  check(runtime_.get_device(&current), "asking which GPU the thread uses");
+  if (current != index_) check(runtime_.set_device(index_), "using the GPU from another thread");
 }
 
 void CudaContext::enter_to_release() noexcept {
-  if (entered_id == id_) return;
-  if (runtime_.set_device(index_) == CudaStatus::kSuccess) entered_id = id_;
+  int current = 0;
+  const CudaStatus status = runtime_.get_device(&current);
+  if (status == CudaStatus::kSuccess && current == index_) return;
+  runtime_.set_device(index_);
+  runtime_.take_last_error();
 }
 
 void CudaContext::check(CudaStatus status, std::string_view doing) {

@@ -2,7 +2,6 @@
 // Shared, so that an event or a registration may outlive the device. The runtime outlives all of them.
 #pragma once
 
-#include <cstdint>
 #include <string_view>
 
 #include "core/cuda/runtime.h"
@@ -22,8 +21,8 @@ class CudaContext {
   int index() const { return index_; }
   LaneFailure& failure() { return failure_; }
 
-  // CUDA's current device belongs to the thread. Called before anything else on every thread; nearly free after the
-  // first time. Others (LibTorch's guards) may change it as long as they change it back.
+  // CUDA's current device belongs to the thread, and others (LibTorch, a look at another card) change it. So this asks,
+  // some 20 ns, before anything else is called.
   void enter();
   // The same for destructors: keeps going, whatever happens.
   void enter_to_release() noexcept;
@@ -37,7 +36,6 @@ class CudaContext {
  private:
   CudaRuntime& runtime_;
   const int index_;
-  const uint64_t id_;  // unique in the process
   LaneFailure failure_;
 };
 

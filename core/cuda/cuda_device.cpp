@@ -143,7 +143,7 @@ std::unique_ptr<Event> CudaDevice::create_event() {
 std::unique_ptr<TimingEvent> CudaDevice::create_timing_event() {
   open();
   std::lock_guard lock(lazy_mutex_);
-  if (clock_ == nullptr) clock_ = std::make_unique<CudaClock>(context_);
+  if (clock_ == nullptr) clock_ = std::make_unique<CudaClock>(context_, options_.clock_origin_life_ns);
   return std::make_unique<CudaTimingEvent>(context_);
 }
 
@@ -255,7 +255,9 @@ int64_t CudaDevice::time_ns(const TimingEvent& event) {
   const std::shared_ptr<const ClockOrigin> origin = timing_event.origin();
   CHECK(origin != nullptr);  // never recorded
   context_->check(context_->runtime().synchronize_event(timing_event.owned().raw()), "waiting for a timing event");
-  return event_time_ns(*origin, timing_event.owned());
+  const int64_t time_ns = event_time_ns(*origin, timing_event.owned());
+  clock_->renew();  // here and not in record(), which is called inside a step
+  return time_ns;
 }
 
 void CudaDevice::synchronize_all() {

@@ -42,6 +42,7 @@ struct CudaDeviceOptions {
   PinMode pin = PinMode::kAll;
   uint64_t pin_piece_bytes = kPinPieceBytes;
   StagingOptions staging;
+  int64_t clock_origin_life_ns = kClockOriginLifeNs;
   std::function<void(const std::string&)> notice;  // told once, in one line, when pinning is refused
 };
 
@@ -68,6 +69,7 @@ class CudaDevice final : public Device {
   void synchronize(const Event& event) override;
   int64_t time_ns(const TimingEvent& event) override;
   void synchronize_all() override;
+  void drain() noexcept override { lanes_->drain_to_release(); }
 
   int index() const { return context_->index(); }
   void* stream(LaneKind lane) const { return lanes_->stream(lane); }  // a cudaStream_t

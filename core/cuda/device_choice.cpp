@@ -51,14 +51,15 @@ CudaDeviceChoice without_count(CudaRuntime& runtime, CudaStatus status) {
 
 }  // namespace
 
-CudaDeviceChoice choose_cuda_device(CudaRuntime& runtime, int index) {
+CudaDeviceChoice choose_cuda_device(CudaRuntime& runtime, int index, CudaLook look) {
   int count = 0;
   CudaStatus status = runtime.get_device_count(&count);
   if (status == CudaStatus::kSuccess && count == 0) status = CudaStatus::kNoDevice;
   if (status != CudaStatus::kSuccess) return without_count(runtime, status);
   if (index < 0 || index >= count) {
-    return unusable(fmt::format("device.index is {}, but there {}; they count from 0", index,
-                                count == 1 ? "is 1 GPU" : fmt::format("are {} GPUs", count)));
+    return unusable(
+        fmt::format("device.index is {}, but there {} (of those that CUDA_VISIBLE_DEVICES leaves); they count from 0",
+                    index, count == 1 ? "is 1 GPU" : fmt::format("are {} GPUs", count)));
   }
   CudaDeviceInfo info;
   const std::string gpu = fmt::format("GPU {}", index);
@@ -71,10 +72,13 @@ CudaDeviceChoice choose_cuda_device(CudaRuntime& runtime, int index) {
                     "device.index, or set device.backend: host",
                     gpu, found.name, found.major, found.minor, kOldestMajor));
   }
-  status = runtime.set_device(index);
-  if (status != CudaStatus::kSuccess) return unusable(runtime, status, "opening " + gpu);
-  status = runtime.get_memory(&info.free_bytes, &info.total_bytes);
-  if (status != CudaStatus::kSuccess) return unusable(runtime, status, "asking for the free memory of " + gpu);
+  info.free_bytes = info.total_bytes = found.memory_bytes;
+  if (look == CudaLook::kOpen) {
+    status = runtime.set_device(index);
+    if (status != CudaStatus::kSuccess) return unusable(runtime, status, "opening " + gpu);
+    status = runtime.get_memory(&info.free_bytes, &info.total_bytes);
+    if (status != CudaStatus::kSuccess) return unusable(runtime, status, "asking for the free memory of " + gpu);
+  }
   for (const CudaStatus version :
        {runtime.get_driver_version(&info.driver_version), runtime.get_runtime_version(&info.runtime_version)}) {
     if (version != CudaStatus::kSuccess) return unusable(runtime, version, "asking for the version of the driver");

@@ -1,5 +1,4 @@
 // Whether this machine has a GPU that we can use, and why not.
-// Makes the device's context, so not for verbs that work without a card.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +23,11 @@ struct CudaDeviceChoice {
   std::string problem;                 // one line: what is wrong and what to do; empty with `info`
 };
 
-// Never throws; leaves no error behind. The device is then current on the calling thread.
-CudaDeviceChoice choose_cuda_device(CudaRuntime& runtime, int index);
+// kOpen makes the device's context, which takes time and some of its memory, and makes it current on the calling
+// thread; free_bytes is then what there is. kLook, for verbs that compute nothing, does neither: free_bytes is all the
+// memory.
+enum class CudaLook : uint8_t { kLook, kOpen };
+// Never throws; leaves no error behind.
+CudaDeviceChoice choose_cuda_device(CudaRuntime& runtime, int index, CudaLook look = CudaLook::kOpen);
 
 }  // namespace penstock

@@ -18,6 +18,10 @@ std::string_view advice(CudaStatus status) {
     case CudaStatus::kLaunchTimeout:
       return "the system stopped a kernel that ran too long: use a GPU without a display, then resume from the last "
              "checkpoint";
+    case CudaStatus::kInitializationError:
+    case CudaStatus::kSystemNotReady:
+      return "the driver is not ready: see whether nvidia-smi works and, on machines with NVSwitch, whether the fabric "
+             "manager runs; or set device.backend: host";
     case CudaStatus::kIllegalAddress:
     case CudaStatus::kInvalidValue:
     case CudaStatus::kInvalidResourceHandle:

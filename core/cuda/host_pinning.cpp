@@ -66,7 +66,6 @@ CudaHostRegistration::CudaHostRegistration(std::shared_ptr<CudaLanes> lanes, std
 }
 
 CudaHostRegistration::~CudaHostRegistration() {
-  if (pinned_.empty()) return;
   lanes_->drain_to_release();
   for (const std::span<std::byte> piece : pieces_) registry_->remove(piece);
 }

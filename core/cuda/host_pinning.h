@@ -69,7 +69,7 @@ class CudaHostRegistration final : public HostRegistration {
  public:
   CudaHostRegistration(std::shared_ptr<CudaLanes> lanes, std::shared_ptr<PinnedPieces> registry,
                        std::vector<std::span<std::byte>> pieces, std::vector<PinnedMemory> pinned);
-  // Waits for the lanes: queued copies may use the memory.
+  // Waits for the lanes and the copies behind them, pinned or not: what is queued may use the memory.
   ~CudaHostRegistration() override;
 
  private:

@@ -18,9 +18,11 @@ void CudaLanes::drain(LaneKind lane) {
 }
 
 void CudaLanes::drain_to_release() noexcept {
+  const uint64_t copy_outs = copy_outs_.pushed_count();
   context_->enter_to_release();
   for (const OwnedStream& stream : streams_) context_->runtime().synchronize_stream(stream.raw());
   context_->runtime().take_last_error();
+  copy_outs_.wait_passed(copy_outs);  // their events were queued before, so they wait for nothing else
 }
 
 }  // namespace penstock

@@ -53,6 +53,7 @@ class LinkedRuntime final : public CudaRuntime {
   }
   CudaStatus get_driver_version(int* version) override { return status_of(cudaDriverGetVersion(version)); }
   CudaStatus get_runtime_version(int* version) override { return status_of(cudaRuntimeGetVersion(version)); }
+  CudaStatus get_device(int* device) override { return status_of(cudaGetDevice(device)); }
   CudaStatus set_device(int device) override { return status_of(cudaSetDevice(device)); }
 
   CudaStatus get_memory(uint64_t* free_bytes, uint64_t* total_bytes) override {

@@ -28,6 +28,7 @@ enum class CudaStatus : int {
   kHostMemoryAlreadyRegistered = 712,
   kHostMemoryNotRegistered = 713,
   kLaunchFailure = 719,
+  kSystemNotReady = 802,
   kSystemDriverMismatch = 803,
   kUnsupportedCompatibility = 804,
   kUnknown = 999,
@@ -61,6 +62,8 @@ class CudaRuntime {
   // 1000 * major + 10 * minor; 0 where there is no driver. Fail where the driver is broken.
   virtual CudaStatus get_driver_version(int* version) = 0;
   virtual CudaStatus get_runtime_version(int* version) = 0;
+  // Of the calling thread: 0 at first.
+  virtual CudaStatus get_device(int* device) = 0;
   // For the calling thread; makes the device's context where there is none yet.
   virtual CudaStatus set_device(int device) = 0;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "core/check.h"
@@ -34,11 +35,7 @@ StagedLink::StagedLink(std::shared_ptr<CudaContext> context, std::shared_ptr<Cud
       copy_out_thread_(start_thread("copy out", [this] { copy_out_loop(); })) {}
 
 StagedLink::~StagedLink() {
-  {
-    std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  queued_.notify_one();
+  lanes_->copy_outs().close();
   copy_out_thread_.join();
   lanes_->drain_to_release();
 }
@@ -74,11 +71,7 @@ uint64_t StagedLink::offload(std::span<std::byte> to, std::span<const std::byte>
     context_->check(runtime.copy_async(slot.data(), from.data(), bytes, CopyDirection::kDeviceToHost, stream),
                     "copying from the GPU");
     context_->check(runtime.record_event(offload_ring_.passed(offloaded_count_), stream), "recording a staged copy");
-    {
-      std::lock_guard lock(mutex_);
-      queue_.push_back({.use = offloaded_count_, .to = to.first(bytes)});
-    }
-    queued_.notify_one();
+    lanes_->copy_outs().push({.use = offloaded_count_, .to = to.first(bytes)});
     ++offloaded_count_;
     to = to.subspan(bytes);
     from = from.subspan(bytes);
@@ -87,25 +80,14 @@ uint64_t StagedLink::offload(std::span<std::byte> to, std::span<const std::byte>
 }
 
 void StagedLink::wait_copied_out(uint64_t count) {
-  {
-    std::unique_lock lock(mutex_);
-    copied_.wait(lock, [&] { return copied_out_count_ >= count; });
-  }
+  lanes_->copy_outs().wait_passed(count);
   context_->failure().throw_if_set();
 }
 
 void StagedLink::copy_out_loop() {
-  std::unique_lock lock(mutex_);
-  for (;;) {
-    queued_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-    if (stopping_) return;
-    const CopyOut item = queue_.front();
-    queue_.pop_front();
-    lock.unlock();
-    copy_out(item);
-    lock.lock();
-    ++copied_out_count_;
-    copied_.notify_all();
+  while (const std::optional<CopyOut> item = lanes_->copy_outs().next()) {
+    copy_out(*item);
+    lanes_->copy_outs().pass();
   }
 }
 

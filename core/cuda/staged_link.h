@@ -6,11 +6,8 @@
 // Never hangs: after an error of the device every wait ends and nothing more is copied.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <thread>
 
@@ -37,10 +34,6 @@ class StagedLink {
   void wait_copied_out(uint64_t count);
 
  private:
-  struct CopyOut {
-    uint64_t use;  // of the offload ring
-    std::span<std::byte> to;
-  };
   void copy_out_loop();
   void copy_out(const CopyOut& item);
 
@@ -53,12 +46,6 @@ class StagedLink {
   uint64_t fetched_count_ = 0;    // uses of the fetch ring; the fetch lane's thread only
   uint64_t offloaded_count_ = 0;  // uses of the offload ring; the offload lane's thread only
 
-  std::mutex mutex_;
-  std::condition_variable queued_;
-  std::condition_variable copied_;
-  std::deque<CopyOut> queue_;
-  uint64_t copied_out_count_ = 0;
-  bool stopping_ = false;
   std::thread copy_out_thread_;  // last: its loop reads all of the above
 };
 

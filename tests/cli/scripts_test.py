@@ -87,6 +87,7 @@ def machine(tmp_path):
     write_program(tmp_path / "test_cuda", 'echo "ran $*"\n')
     write_program(tmp_path / "kernel_bench", "echo 80%\n")
     write_program(tmp_path / "launch_bench", "echo 5 us\n")
+    write_program(tmp_path / "link_bench", "echo 25 GB/s\n")
     # Says which tool it was, runs the program, and finds an error in one tool.
     write_program(tmp_path / "compute-sanitizer", 'echo "$@"; [ "$2" != racecheck ] || exit 99\n')
     return tmp_path
@@ -111,7 +112,7 @@ def test_a_tool_that_finds_something_fails_the_run(machine):
     assert [line.split()[:2] for line in summary[1:]] == [
         ["passed", "test_cuda"], ["passed", "sanitizer_memcheck"], ["FAILED", "sanitizer_racecheck"],
         ["passed", "sanitizer_initcheck"], ["passed", "sanitizer_synccheck"], ["passed", "kernel_bench"],
-        ["passed", "launch_bench"]]
+        ["passed", "launch_bench"], ["passed", "link_bench"]]
     assert (machine / "logs/kernel_bench.log").read_text() == "80%\n"
     assert "--target-processes all" in (machine / "logs/sanitizer_memcheck.log").read_text()
 
@@ -122,7 +123,7 @@ def test_what_did_not_run_is_said(machine):
     (machine / "kernel_bench").unlink()
     result, summary = gpu_tests(machine)
     assert "SKIPPED  2 tests of test_cuda: they checked nothing" in summary
-    assert [line[:8] for line in summary[-3:]] == ["NOT RUN ", "NOT RUN ", "passed  "]
+    assert [line[:8] for line in summary[-4:]] == ["NOT RUN ", "NOT RUN ", "passed  ", "passed  "]
 
 
 def test_a_filter_that_finds_no_test_fails_the_run(machine):

@@ -41,6 +41,16 @@ TEST(CudaDeviceChoice, TakesAUsableGpu) {
   EXPECT_TRUE(choice.problem.empty());
 }
 
+// For verbs that compute nothing: a card that is busy can be looked at, and nothing is opened on it.
+TEST(CudaDeviceChoice, LookingOpensNothing) {
+  FakeCudaRuntime runtime({.open_status = CudaStatus::kDevicesUnavailable});
+  const CudaDeviceChoice choice = choose_cuda_device(runtime, 1, CudaLook::kLook);
+  ASSERT_TRUE(choice.info.has_value()) << choice.problem;
+  EXPECT_EQ(choice.info->free_bytes, 64u << 20);
+  EXPECT_EQ(choice.info->total_bytes, 64u << 20);
+  EXPECT_EQ(runtime.counts().current_device_changes, 0);
+}
+
 TEST(CudaDeviceChoice, SaysWhatIsMissing) {
   // Without a driver CUDA says "insufficient" and version 0.
   expect_refusal({.driver_version = 0, .count_status = CudaStatus::kInsufficientDriver}, 0, true,
@@ -54,9 +64,10 @@ TEST(CudaDeviceChoice, SaysWhatIsWrong) {
   expect_refusal({.driver_version = 12080, .count_status = CudaStatus::kInsufficientDriver}, 0, false,
                  {"CUDA 12.8", "CUDA 13.0", "580.65"});
   expect_refusal({.count_status = CudaStatus::kSystemDriverMismatch}, 0, false, {"driver", "580.65"});
+  expect_refusal({.count_status = CudaStatus::kSystemNotReady}, 0, false, {"nvidia-smi", "802"});
   expect_refusal({.count_status = CudaStatus::kUnknown}, 0, false, {"looking for GPUs", "it failed", "999"});
   expect_refusal({.device_count = 1}, 1, false, {"device.index is 1", "is 1 GPU"});
-  expect_refusal({.device_count = 2}, -1, false, {"device.index is -1", "are 2 GPUs"});
+  expect_refusal({.device_count = 2}, -1, false, {"device.index is -1", "are 2 GPUs", "CUDA_VISIBLE_DEVICES"});
   expect_refusal({.properties = {.name = "Old", .major = 7, .minor = 5}}, 0, false, {"Old", "7.5", "8.0"});
   expect_refusal({.open_status = CudaStatus::kDevicesUnavailable}, 0, false, {"GPU 0", "another program"});
   // A card without room for our context is busy too.

@@ -289,8 +289,11 @@ TEST_F(CudaDeviceTest, TheClocksOriginIsTakenAnew) {
     CudaClock clock(context, life_ns);
     const OwnedStream stream(context);
     const auto first = clock.origin();
+    EXPECT_EQ(clock.origin(), first);
+    clock.renew();
     EXPECT_EQ(clock.origin() == first, life_ns > 0);
     for (int i = 0; i < 100; ++i) {
+      clock.renew();
       const auto origin = clock.origin();
       const OwnedEvent event(context, EventUse::kTime);
       const int64_t before_ns = TraceRecorder::now_ns();
@@ -302,6 +305,39 @@ TEST_F(CudaDeviceTest, TheClocksOriginIsTakenAnew) {
       EXPECT_LE(event_time_ns(*origin, event), after_ns + 20'000'000);
     }
   }
+}
+
+// Inside a step nothing waits: the clock's origin, however old, is taken anew only when a time is read.
+TEST_F(CudaDeviceTest, RecordingATimeWaitsForNothing) {
+  open({.clock_origin_life_ns = -1});
+  const auto event = device_->create_timing_event();
+  const auto waits_of = [&](const auto& work) {
+    const int before = runtime_.counts().event_synchronizations;
+    work();
+    return runtime_.counts().event_synchronizations - before;
+  };
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_EQ(waits_of([&] { device_->record(kFetch, *event); }), 0);
+    EXPECT_GT(waits_of([&] { device_->time_ns(*event); }), 1) << "for the event, and for a new origin";
+  }
+}
+
+TEST_F(CudaDeviceTest, SomebodyElseMayChangeTheThreadsDevice) {
+  open({.index = 1, .pin = PinMode::kStaged});
+  const std::span<std::byte> memory = device_->allocate("slab", 1000);
+  const std::vector<std::byte> expected = pattern(memory.size());
+  std::vector<std::byte> host = expected;
+  device_->copy(kFetch, memory, host);
+  EXPECT_TRUE(choose_cuda_device(runtime_, 0).info.has_value());
+  device_->copy(kFetch, memory, host);
+  EXPECT_TRUE(choose_cuda_device(runtime_, 0).info.has_value());
+  device_->synchronize_all();
+  std::ranges::fill(host, std::byte{0});
+  device_->copy(kOffload, host, memory);
+  EXPECT_TRUE(choose_cuda_device(runtime_, 0).info.has_value());
+  device_->drain();
+  EXPECT_EQ(host, expected);
+  EXPECT_TRUE(choose_cuda_device(runtime_, 0).info.has_value());  // and the device's end finds its device too
 }
 
 TEST_F(CudaDeviceTest, DescriptionNamesTheGpu) {

@@ -182,6 +182,7 @@ CudaStatus FakeCudaRuntime::synchronize_event(RawEvent* raw) {
   const std::shared_ptr<Event> event = find(raw);
   if (event == nullptr) return failed(CudaStatus::kInvalidResourceHandle);
   const uint64_t record = event->newest;
+  ++counts_.event_synchronizations;
   wait_for([&] { return !event->open.contains(record); }, lock);
   return sticky_ == CudaStatus::kSuccess ? CudaStatus::kSuccess : failed(sticky_);
 }

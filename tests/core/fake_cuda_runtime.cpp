@@ -227,6 +227,13 @@ CudaStatus FakeCudaRuntime::get_runtime_version(int* version) {
   return CudaStatus::kSuccess;
 }
 
+CudaStatus FakeCudaRuntime::get_device(int* device) {
+  Lock lock(mutex_);
+  if (const CudaStatus status = begin_call(lock); status != CudaStatus::kSuccess) return status;
+  *device = current_device();
+  return CudaStatus::kSuccess;
+}
+
 CudaStatus FakeCudaRuntime::set_device(int device) {
   Lock lock(mutex_);
   if (const CudaStatus status = begin_call(lock); status != CudaStatus::kSuccess) return status;

@@ -60,6 +60,7 @@ class FakeCudaRuntime final : public CudaRuntime {
     uint64_t longest_copy_bytes = 0;
     int registrations = 0;  // ever
     int current_device_changes = 0;
+    int event_synchronizations = 0;  // begun
   };
   Counts counts() const;
   // "" if everything made was released in time, no error was left uncleared; else what is wrong.
@@ -70,6 +71,7 @@ class FakeCudaRuntime final : public CudaRuntime {
   CudaStatus get_properties(int device, CudaProperties* properties) override;
   CudaStatus get_driver_version(int* version) override;
   CudaStatus get_runtime_version(int* version) override;
+  CudaStatus get_device(int* device) override;
   CudaStatus set_device(int device) override;
   CudaStatus get_memory(uint64_t* free_bytes, uint64_t* total_bytes) override;
   CudaStatus allocate(void** memory, uint64_t bytes) override;

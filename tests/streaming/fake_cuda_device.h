@@ -37,6 +37,7 @@ class FakeCudaDevice final : public Device {
   void synchronize(const Event& event) override { device_->synchronize(event); }
   int64_t time_ns(const TimingEvent& event) override { return device_->time_ns(event); }
   void synchronize_all() override { device_->synchronize_all(); }
+  void drain() noexcept override { device_->drain(); }
 
  private:
   std::unique_ptr<FakeCudaRuntime> runtime_;

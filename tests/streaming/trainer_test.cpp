@@ -5,11 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <utility>
 
 #include "core/error.h"
+#include "core/host_device.h"
 #include "tiny_run.h"
 
 namespace penstock {
@@ -138,6 +140,37 @@ TEST(Trainer, ADeviceLostInAStepLeavesTheLastStepsStateWhole) {
     EXPECT_TRUE(run.state() == expected) << "lost at " << op_kind_name(kind);
     EXPECT_EQ(run.trainer().progress().step, 2);
   }
+}
+
+class CountsDrains final : public HostDevice {
+ public:
+  explicit CountsDrains(int& drains) : HostDevice({}), drains_(drains) {}
+  void drain() noexcept override {
+    ++drains_;
+    HostDevice::drain();
+  }
+
+ private:
+  int& drains_;
+};
+
+// Whatever a device keeps queued refers to the step's batch and to the engine's memory: both end only after a drain.
+TEST(Trainer, AFailedStepAndTheEnginesEndDrainTheDevice) {
+  int drains = 0;
+  {
+    Watcher watcher;
+    TinySettings settings;
+    settings.engine.observer = &watcher;
+    settings.platform.make_device = [&drains] { return std::make_unique<CountsDrains>(drains); };
+    TinyRun run(settings);
+    run.step(0);
+    drains = 0;
+    watcher.fail_at(OpKind::kForward, 1);
+    EXPECT_THROW(run.step(1), Error);
+    EXPECT_EQ(drains, 1);
+    watcher.fail_at(OpKind::kSample, -2);  // nowhere
+  }
+  EXPECT_GE(drains, 2);
 }
 
 }  // namespace
