@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/bytes.h"
+#include "core/check.h"
 #include "core/cuda/cuda_device.h"
 #include "core/cuda/linked_runtime.h"
 #include "core/cuda/pin_probe.h"
@@ -22,6 +23,14 @@ constexpr const char* kNoCuda =
 bool asks_for_emulation(const DeviceSection& section) {
   return section.compute == ComputeMode::kPaced || section.h2d_gbps > 0 || section.d2h_gbps > 0 ||
          section.latency_us > 0;
+}
+
+// The memory that the user gives, of what there is.
+uint64_t budget_of(const DeviceSection& section, uint64_t device_bytes) {
+  uint64_t budget = UINT64_MAX;
+  if (section.memory_gb > 0) budget = bytes_of_gib(section.memory_gb);
+  if (device_bytes == UINT64_MAX) return budget;
+  return std::min(budget, device_bytes - std::min(device_bytes, CudaDeviceOptions{}.reserve_bytes));
 }
 
 PinMode pin_mode(const RunConfig& config, const RunPlan& plan) {
@@ -48,22 +57,10 @@ RunDevice choose_device(const DeviceSection& section, CudaLook look) {
                                       ? CudaDeviceChoice{.is_absent = true, .problem = kNoCuda}
                                       : choose_cuda_device(*runtime, static_cast<int>(section.index), look);
   if (is_asked_for && !choice.info && look == CudaLook::kOpen) throw Error(ExitCode::kDevice, choice.problem);
-  if (choice.info || is_asked_for) return {Backend::kCuda, choice.info, choice.problem};
+  if (choice.info || is_asked_for) return {Backend::kCuda, choice.info};
   if (!choice.is_absent && look == CudaLook::kOpen) spdlog::warn("computing on the host: {}", choice.problem);
   return {};
 }
-
-namespace {
-
-// The memory that the user gives, of what there is.
-uint64_t budget_of(const DeviceSection& section, uint64_t device_bytes) {
-  uint64_t budget = UINT64_MAX;
-  if (section.memory_gb > 0) budget = static_cast<uint64_t>(section.memory_gb * static_cast<double>(kGiB));
-  if (device_bytes == UINT64_MAX) return budget;
-  return std::min(budget, device_bytes - std::min(device_bytes, CudaDeviceOptions{}.reserve_bytes));
-}
-
-}  // namespace
 
 uint64_t device_budget(const DeviceSection& section, const RunDevice& device) {
   return budget_of(section, device.card ? device.card->free_bytes : UINT64_MAX);
@@ -89,7 +86,7 @@ std::unique_ptr<Device> open_device(const RunConfig& config, const RunDevice& de
                                                           .latency_us = section.latency_us});
   }
   CudaRuntime* runtime = linked_cuda_runtime();
-  if (runtime == nullptr) throw Error(ExitCode::kDevice, kNoCuda);
+  CHECK(runtime != nullptr);  // choose_device() has refused
   CudaDeviceOptions options{.index = static_cast<int>(section.index),
                             .budget_bytes = device_budget(section, device),
                             .notice = [](const std::string& text) { spdlog::warn(text); }};

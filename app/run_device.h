@@ -4,7 +4,6 @@
 
 #include <memory>
 #include <optional>
-#include <string>
 
 #include "app/run_config.h"
 #include "core/cuda/device_choice.h"
@@ -17,7 +16,6 @@ namespace penstock {
 struct RunDevice {
   Backend backend = Backend::kHost;
   std::optional<CudaDeviceInfo> card;  // of a CUDA backend whose card can be used
-  std::string problem;                 // why it cannot
 };
 
 // `auto` is the card where one can be used and nothing asks for the emulated device. Says so where a card is there that

@@ -19,14 +19,12 @@ constexpr uint64_t kCudaHostReserveBytes = 2 * kGiB;
 // Beyond this the remedy's own buffer table would be the problem.
 constexpr int64_t kMostRemedyMicroBatches = 1024;
 
-uint64_t bytes_of_gigabytes(double gigabytes) { return static_cast<uint64_t>(gigabytes * static_cast<double>(kGiB)); }
-
 uint64_t host_limit(const RunSetup& setup) {
   uint64_t limit = read_host_memory().available_bytes;
   const uint64_t reserve = setup.device.backend == Backend::kCuda ? kCudaHostReserveBytes : kHostReserveBytes;
   if (limit != UINT64_MAX) limit -= std::min(limit, reserve);
   const double wanted = setup.config.memory.host_memory_gb;
-  return wanted > 0 ? std::min(limit, bytes_of_gigabytes(wanted)) : limit;
+  return wanted > 0 ? std::min(limit, bytes_of_gib(wanted)) : limit;
 }
 
 // Settings that need less and change no result beyond rounding, each with the plan it would give.

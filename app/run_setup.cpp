@@ -247,9 +247,7 @@ TrainerSettings trainer_settings(const RunSetup& setup, int64_t total_steps) {
 }
 
 EngineOptions engine_options(const RunSetup& setup) {
-  EngineOptions options{
-      .optimizer_threads = setup.optimizer_threads,
-      .maths = {.compute_threads = setup.compute_threads, .deterministic = setup.config.device.deterministic}};
+  EngineOptions options{.optimizer_threads = setup.optimizer_threads};
   if (setup.config.device.compute == ComputeMode::kPaced) options.pace = paced_costs(setup);
   return options;
 }

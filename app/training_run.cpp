@@ -276,7 +276,7 @@ void TrainingRun::save() {
 
 // Updates that are still pending are the host's work alone. Eager updates have mixed two steps.
 void TrainingRun::save_without_device() {
-  if (trainer_ == nullptr || setup_.config.optimizer.update == UpdateMode::kEager) return;
+  if (trainer_ == nullptr || !learns(setup_) || setup_.config.optimizer.update == UpdateMode::kEager) return;
   if (setup_.config.training.save_strategy == SaveStrategy::kNo || trainer_->progress().step == first_step_) return;
   try {
     save();

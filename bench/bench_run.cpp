@@ -29,7 +29,8 @@ RunPlan plan_of(const BenchModel& model, int prefetch_depth, Backend backend) {
                    .compute = compute,
                    .rows = model.rows,
                    .length = model.length,
-                   .compute_threads = core_count()},
+                   .compute_threads = core_count(),
+                   .deterministic = false},
                   {.prefetch_depth = prefetch_depth, .activations = std::vector(blocks, ActivationPolicy::kKeep)});
 }
 

@@ -28,12 +28,13 @@ void print_row(const char* name, BenchRun& run, const std::vector<double>& step_
 
 void run_benches() {
   const BenchModel model{"thin", llama(200, 64, 128, 2, 2, 259), 1, 16};
-  EngineOptions options{.optimizer_threads = 1, .maths = {.compute_threads = 1}};
+  EngineOptions options{.optimizer_threads = 1};
   EngineOptions idle = options;
   idle.pace = CostModel{};
   fmt::print("{} blocks, 16 tokens, {} cores, median of {} steps\n", model.config.num_hidden_layers, core_count(),
              kSteps);
-  const RunPlan plan = plan_of(model, 2);
+  RunPlan plan = plan_of(model, 2);
+  plan.shape.compute_threads = 1;
   BenchRun executor_only(model, plan, std::make_unique<HostDevice>(HostDeviceOptions{}), idle);
   BenchRun on_host(model, plan, std::make_unique<HostDevice>(HostDeviceOptions{}), options);
   CudaRuntime* runtime = linked_cuda_runtime();

@@ -27,7 +27,7 @@ uint64_t fetched_bytes(const Schedule& schedule) {
 }
 
 void bench_resident(const BenchModel& model, int steps) {
-  const EngineOptions options{.optimizer_threads = core_count(), .maths = {.compute_threads = core_count()}};
+  const EngineOptions options{.optimizer_threads = core_count()};
   const RunPlan streamed_plan = plan_of(model, 1);
   BenchRun streamed(model, streamed_plan, host_device({}), options);
   BenchRun resident(model, plan_of(model, static_cast<int>(model.config.num_hidden_layers)), host_device({}), options);
@@ -82,7 +82,7 @@ void bench_paced(int steps) {
   const HostDeviceOptions link{.h2d_gbps = costs.h2d_bytes_per_second / 1e9,
                                .d2h_gbps = costs.d2h_bytes_per_second / 1e9};
   // One optimizer thread: the lanes' threads need the other cores.
-  EngineOptions options{.optimizer_threads = 1, .maths = {.compute_threads = 1}, .traces = true, .pace = costs};
+  EngineOptions options{.optimizer_threads = 1, .traces = true, .pace = costs};
   BenchRun executed(model, plan, host_device(link), options);
   options.order = IssueOrder::kList;
   BenchRun serial(model, plan, host_device(link), options);

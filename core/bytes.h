@@ -10,6 +10,9 @@ inline constexpr uint64_t kKiB = 1024;
 inline constexpr uint64_t kMiB = 1024 * kKiB;
 inline constexpr uint64_t kGiB = 1024 * kMiB;
 
+// Of a size that a user gives in GiB; below 2^63 bytes.
+constexpr uint64_t bytes_of_gib(double gib) { return static_cast<uint64_t>(gib * static_cast<double>(kGiB)); }
+
 // Every tensor of a slab starts on such a border (copy engines, vector loads, ATen's GEMM paths).
 inline constexpr uint64_t kTensorAlignment = 256;
 

@@ -22,15 +22,15 @@ class DeviceTemporaries final : public TemporaryObserver {
 
 }  // namespace
 
-std::unique_ptr<Maths> make_maths(Device& device, uint64_t temporary_bytes, const MathsOptions& options) {
+std::unique_ptr<Maths> make_maths(Device& device, const RunPlan& plan) {
   if (auto* cuda = dynamic_cast<CudaDevice*>(&device)) {
-    return make_cuda_maths(cuda->stream(LaneKind::kCompute), cuda->index(), temporary_bytes,
-                           {.deterministic = options.deterministic});
+    return make_cuda_maths(cuda->stream(LaneKind::kCompute), cuda->index(), plan.decoder.temporary,
+                           {.deterministic = plan.shape.deterministic});
   }
   auto* host_device = dynamic_cast<HostDevice*>(&device);
   CHECK(host_device != nullptr);
   install_counting_allocator();
-  return std::make_unique<HostMaths>(options.compute_threads, std::make_unique<DeviceTemporaries>(*host_device));
+  return std::make_unique<HostMaths>(plan.shape.compute_threads, std::make_unique<DeviceTemporaries>(*host_device));
 }
 
 void report_temporaries(Device& device) {

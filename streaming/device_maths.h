@@ -5,17 +5,13 @@
 
 #include "core/device.h"
 #include "model/maths.h"
+#include "streaming/run_plan.h"
 
 namespace penstock {
 
-struct MathsOptions {
-  int compute_threads = 1;     // LibTorch's, on the host device
-  bool deterministic = false;  // on CUDA: attention's backward in a fixed order
-};
-
-// For a HostDevice or a CudaDevice, which outlives the result. `temporary_bytes`: what the plan has for LibTorch
-// (DecoderBytes). Sets LibTorch's global numerics. Throws Error(kDevice).
-std::unique_ptr<Maths> make_maths(Device& device, uint64_t temporary_bytes, const MathsOptions& options);
+// For a HostDevice or a CudaDevice, which outlives the result: as `plan` says what LibTorch may take, on how many
+// threads and whether in a fixed order. Sets LibTorch's global numerics. Throws Error(kDevice).
+std::unique_ptr<Maths> make_maths(Device& device, const RunPlan& plan);
 
 // After Maths::start(): a card's memory use then counts what LibTorch has taken.
 void report_temporaries(Device& device);

@@ -23,7 +23,6 @@ enum class IssueOrder : uint8_t { kLanes, kList, kRandom };  // kList and kRando
 
 struct EngineOptions {
   int optimizer_threads = 1;
-  MathsOptions maths = {};
   std::function<std::unique_ptr<Maths>()> make_maths = {};  // instead of the device's own (tests)
   IssueOrder order = IssueOrder::kLanes;
   uint64_t order_seed = 0;

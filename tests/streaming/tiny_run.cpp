@@ -102,7 +102,6 @@ TinyRun::TinyRun(const TinySettings& settings) : settings_(settings), device_(se
   WorkerTeam team(1);
   initialize_weights(*memory_, settings.seed, team);
   EngineOptions options = settings.engine;
-  options.maths.deterministic = true;
   if (settings.platform.make_maths) options.make_maths = [&] { return settings.platform.make_maths(*device_); };
   engine_ = std::make_unique<StepEngine>(plan, *memory_, *device_, options);
   TrainerSettings trainer;
