@@ -39,8 +39,11 @@ std::vector<Row> dataset_rows() {
 std::vector<Row> optimizer_rows() {
   return {
       choice("state_format", FIELD(optimizer.state_format))
-          .choices({"exact", "float32"})
-          .means(kYes, "exact: bf16 weights stream, the master is fp32-exact, 14 B per parameter; float32: 16 B"),
+          .choices({"exact", "float32", "compact", "compact8"})
+          .means(
+              kYes,
+              "exact: bf16 weights stream, the master is fp32-exact, 14 B per parameter; float32: 16 B; compact: bf16 "
+              "master (rounded stochastically) and moments, 8 B; compact8: the same with 8-bit moments, 6.1 B"),
       choice("update", FIELD(optimizer.update))
           .choices({"deferred", "eager"})
           .means(kNo,
@@ -55,7 +58,10 @@ std::vector<Row> optimizer_rows() {
       whole("threads", FIELD(optimizer.threads))
           .range(1, 1024)
           .unset("auto")
-          .means(kNo, "threads of the host lane; auto: one per CPU the process may use"),
+          .means(kNo,
+                 "threads of the host lane; auto: as many as saturate memory where `penstock probe` has measured it, "
+                 "else one "
+                 "per physical core; with a card, one core of more than two stays free"),
   };
 }
 
@@ -88,6 +94,14 @@ std::vector<Row> memory_rows() {
               kNo,
               "on cuda, host memory that is page-locked. all: everything; transfers: what crosses the link; staged: a "
               "small ring, through which copy threads move the rest; auto: all, or staged where the system refuses"),
+      whole("numa", FIELD(memory.numa))
+          .range(0, 4095)
+          .unset("auto")
+          .means(kNo,
+                 "NUMA node, as numactl counts, of the host memory and of the threads that update it; auto: the card's "
+                 "where there are several, else wherever the threads are"),
+      truth("huge_pages", FIELD(memory.huge_pages))
+          .means(kNo, "ask for 2 MiB pages: host memory is ready sooner and updates walk it faster"),
       number("host_memory_gb", FIELD(memory.host_memory_gb))
           .range(0, 1e6)
           .unit("GiB")

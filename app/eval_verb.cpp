@@ -6,6 +6,7 @@
 #include "app/console.h"
 #include "app/evaluation.h"
 #include "app/model_setup.h"
+#include "app/run_memory.h"
 #include "app/verbs.h"
 
 namespace penstock {
@@ -38,10 +39,10 @@ ExitCode run_eval(const VerbArguments& arguments) {
   if (dataset.validation().documents->empty()) {
     throw Error(ExitCode::kBadInput, "nothing to evaluate on: set dataset.val_size or dataset.eval_path");
   }
-  ModelMemory memory(plan.shape, plan.planner.buffers());
-  load_trained_weights(setup, memory);
+  const std::unique_ptr<ModelMemory> memory = map_model_memory(setup, plan.shape, plan.planner.buffers());
+  load_trained_weights(setup, *memory);
   const std::unique_ptr<Device> device = make_device(setup, plan);
-  StepEngine engine(plan, memory, *device, engine_options(setup));
+  StepEngine engine(plan, *memory, *device, engine_options(setup));
   const EvaluationResult result =
       evaluate_documents(dataset.validation(), dataset_options(setup), setup.config.training.max_eval_tokens,
                          [&](std::span<const MicroBatch> batches) { return evaluate(engine, batches); });

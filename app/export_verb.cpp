@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "app/console.h"
+#include "app/run_memory.h"
 #include "app/run_setup.h"
 #include "app/source_folder.h"
 #include "app/verbs.h"
@@ -76,9 +77,9 @@ ExitCode run_export(const ExportArguments& arguments) {
   }
   const BufferTable buffers = weight_buffers(setup, folder.dtype);
   require_host_fit(setup, plan_memory(buffers, static_cast<uint64_t>(parameter_count(setup.model)), 0, 0));
-  ModelMemory memory(training_shape(setup), buffers);
-  load_trained_weights(setup, memory);
-  export_model(memory, arguments.out, folder);
+  const std::unique_ptr<ModelMemory> memory = map_model_memory(setup, training_shape(setup), buffers);
+  load_trained_weights(setup, *memory);
+  export_model(*memory, arguments.out, folder);
   print_result(arguments.out);
   return ExitCode::kDone;
 }

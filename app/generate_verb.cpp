@@ -1,4 +1,5 @@
 #include "app/console.h"
+#include "app/run_memory.h"
 #include "app/sample_text.h"
 #include "app/verbs.h"
 
@@ -12,9 +13,9 @@ ExitCode run_generate(const VerbArguments& arguments) {
   require_positions(setup, prompt);
   const RunPlan plan = sample_plan(setup, prompt);
   require_fit(setup, plan);
-  ModelMemory memory(plan.shape, plan.planner.buffers());
-  load_trained_weights(setup, memory);
-  print_result(setup.config.generation.prompt + continue_text(setup, memory, prompt));
+  const std::unique_ptr<ModelMemory> memory = map_model_memory(setup, plan.shape, plan.planner.buffers());
+  load_trained_weights(setup, *memory);
+  print_result(setup.config.generation.prompt + continue_text(setup, *memory, prompt));
   return ExitCode::kDone;
 }
 

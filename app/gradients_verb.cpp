@@ -4,6 +4,7 @@
 
 #include "app/console.h"
 #include "app/model_setup.h"
+#include "app/run_memory.h"
 #include "app/run_setup.h"
 #include "app/verbs.h"
 #include "data/training_stream.h"
@@ -22,15 +23,15 @@ ExitCode run_gradients(const VerbArguments& arguments, const std::string& out) {
   const RunPlan plan = plan_run(shape, settings);
   require_fit(setup, plan);
   const Dataset dataset(dataset_options(setup));
-  ModelMemory memory(shape, plan.planner.buffers());
+  const std::unique_ptr<ModelMemory> memory = map_model_memory(setup, shape, plan.planner.buffers());
   if (starts_from_scratch(setup) && setup.config.training.resume_from_checkpoint.empty()) {
-    WorkerTeam team(setup.optimizer_threads);
-    initialize_weights(memory, static_cast<uint64_t>(setup.config.training.seed), team);
+    WorkerTeam team(team_options(setup));
+    initialize_weights(*memory, static_cast<uint64_t>(setup.config.training.seed), team);
   } else {
-    load_trained_weights(setup, memory);
+    load_trained_weights(setup, *memory);
   }
   const std::unique_ptr<Device> device = make_device(setup, plan);
-  StepEngine engine(plan, memory, *device, engine_options(setup));
+  StepEngine engine(plan, *memory, *device, engine_options(setup));
   Trainer trainer(engine, {.max_grad_norm = 0});  // the update stays pending, so its settings do not count
   const StepReport report = trainer.step(TrainingStream(dataset.training(), dataset_options(setup)).next());
   if (report.trained_tokens == 0) {

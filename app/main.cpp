@@ -41,6 +41,7 @@ struct CommandLine {
   std::string gradients_out;
   bool schedule = false;
   penstock::InitArguments init;
+  penstock::ProbeArguments probe;
   PinProbeArguments pin_probe;
 };
 
@@ -54,6 +55,29 @@ void add_init(CLI::App& app, penstock::InitArguments& arguments) {
   init->add_option("--output,-o", arguments.output, "file to write, - for standard output (default: MODEL.yaml)")
       ->type_name("FILE");
   init->add_flag("--overwrite", arguments.overwrite, "replace a file that is there");
+}
+
+void add_probe(CLI::App& app, penstock::ProbeArguments& arguments) {
+  CLI::App* probe = app.add_subcommand("probe", "measure this machine; plan reads the result");
+  probe->add_option("--output-dir,--output_dir", arguments.output_dir, "whose disk is measured (default: runs)")
+      ->type_name("FOLDER");
+  probe->add_option("--device", arguments.device, "what computes (default: auto)")
+      ->check(CLI::IsMember({"auto", "host", "cuda"}))
+      ->type_name("DEVICE");
+  probe->add_option("--index", arguments.device_index, "which card (default: 0)")
+      ->check(CLI::Range(0, 127))
+      ->type_name("N");
+  probe->add_flag("--quick", arguments.quick, "small sizes and few samples: seconds, and rougher");
+  probe->add_flag("--json", arguments.json, "one JSON object");
+}
+
+void add_doctor(CLI::App& app, VerbArguments& arguments) {
+  CLI::App* doctor = app.add_subcommand("doctor", "what of this machine costs speed, and what to do about it");
+  doctor->add_option("config", arguments.config, "configuration file whose settings are looked at too")
+      ->type_name("CONFIG");
+  doctor->add_flag("--json", arguments.json, "one JSON object");
+  doctor->allow_extras();
+  doctor->footer("Any key can be set after CONFIG, as for train.");
 }
 
 void add_verbs(CLI::App& app, CommandLine& line) {
@@ -72,9 +96,11 @@ void add_verbs(CLI::App& app, CommandLine& line) {
   export_verb->add_flag("--overwrite", line.export_arguments.overwrite, "replace a model folder that is there");
   plan->add_flag("--schedule", line.schedule, "print the step, op by op");
   add_init(app, line.init);
-  CLI::App* probe = app.add_subcommand("pin-probe", "pins host memory until the system refuses")->group("");
-  probe->add_option("index", line.pin_probe.index)->required();
-  probe->add_option("bytes", line.pin_probe.bytes)->required();
+  add_probe(app, line.probe);
+  add_doctor(app, line.arguments);
+  CLI::App* pin_probe = app.add_subcommand("pin-probe", "pins host memory until the system refuses")->group("");
+  pin_probe->add_option("index", line.pin_probe.index)->required();
+  pin_probe->add_option("bytes", line.pin_probe.bytes)->required();
 }
 
 ExitCode run_pin_probe(const PinProbeArguments& arguments) {
@@ -93,6 +119,8 @@ ExitCode run_verb(const CLI::App& app, CommandLine& line) {
   if (name == "gradients") return run_gradients(line.arguments, line.gradients_out);
   if (name == "init") return run_init(line.init);
   if (name == "pin-probe") return run_pin_probe(line.pin_probe);
+  if (name == "probe") return run_probe(line.probe);
+  if (name == "doctor") return run_doctor(line.arguments);
   if (name == "plan") return run_plan(line.arguments, line.schedule);
   line.export_arguments.verb = line.arguments;
   return run_export(line.export_arguments);

@@ -5,6 +5,7 @@
 
 #include "app/console.h"
 #include "app/model_setup.h"
+#include "app/predicted_step.h"
 #include "app/run_setup.h"
 #include "app/verbs.h"
 
@@ -27,6 +28,19 @@ uint64_t known_data_bytes(const RunSetup& setup) {
   }
 }
 
+nlohmann::json plan_json(const MemoryPlan& memory, const std::optional<PredictedStep>& step) {
+  nlohmann::json object = {{"parameters", memory.parameter_count},  {"host", classes(memory.host)},
+                           {"device", classes(memory.device)},      {"host_bytes", memory.host_bytes()},
+                           {"device_bytes", memory.device_bytes()}, {"prediction", nullptr}};
+  if (step) object["prediction"] = to_json(*step);
+  return object;
+}
+
+void print_schedule(const RunPlan& plan) {
+  const bool deferred = plan.planner.settings().update == UpdateMode::kDeferred;
+  print_result(dump_schedule(plan.planner.plan(deferred ? StepVariant::kTrainPending : StepVariant::kTrain)));
+}
+
 }  // namespace
 
 ExitCode run_plan(const VerbArguments& arguments, bool schedule) {
@@ -37,17 +51,18 @@ ExitCode run_plan(const VerbArguments& arguments, bool schedule) {
   const uint64_t data_bytes = known_data_bytes(setup);
   const MemoryPlan memory = memory_plan(plan, data_bytes);
   if (schedule) {
-    const bool deferred = plan.planner.settings().update == UpdateMode::kDeferred;
-    print_result(dump_schedule(plan.planner.plan(deferred ? StepVariant::kTrainPending : StepVariant::kTrain)));
-  } else if (arguments.json) {
-    const nlohmann::json object = {{"parameters", memory.parameter_count},
-                                   {"host", classes(memory.host)},
-                                   {"device", classes(memory.device)},
-                                   {"host_bytes", memory.host_bytes()},
-                                   {"device_bytes", memory.device_bytes()}};
-    print_result(object.dump());
+    print_schedule(plan);
   } else {
-    print_result(format_memory_plan(memory));
+    std::optional<PredictedStep> step;
+    if (setup.profile) step = predict_step(setup, plan, *setup.profile);
+    if (arguments.json) {
+      print_result(plan_json(memory, step).dump());
+    } else {
+      print_result(format_memory_plan(memory));
+      print_result(
+          step ? format_prediction(*step)
+               : "no prediction: penstock probe measures this machine once, and plan then tells the step's time");
+    }
   }
   require_fit(setup, plan, data_bytes);
   return ExitCode::kDone;

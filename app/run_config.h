@@ -82,7 +82,7 @@ struct OptimizerSection {
   double beta1 = 0.9;
   double beta2 = 0.95;
   double eps = 1e-8;
-  std::optional<int64_t> threads;  // unset: one per usable CPU
+  std::optional<int64_t> threads;  // unset: the probe's knee, or one per physical core
   bool operator==(const OptimizerSection&) const = default;
 };
 
@@ -93,7 +93,9 @@ struct MemorySection {
   std::optional<int64_t> head_parts;   // unset: 1, or the fewest that fit
   int64_t keep_layers = 0;             // with kRecompute: the first blocks that keep all the same
   PinRequest pin = PinRequest::kAuto;  // CUDA only
-  double host_memory_gb = 0;           // 0: what is free
+  std::optional<int64_t> numa;         // unset: the card's node, or the system's choice
+  bool huge_pages = true;
+  double host_memory_gb = 0;  // 0: what is free
   bool operator==(const MemorySection&) const = default;
 };
 

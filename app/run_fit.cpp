@@ -6,6 +6,7 @@
 
 #include "app/run_setup.h"
 #include "core/bytes.h"
+#include "core/system_limits.h"
 #include "core/system_memory.h"
 #include "data/file_list.h"
 
@@ -19,15 +20,39 @@ constexpr uint64_t kCudaHostReserveBytes = 2 * kGiB;
 // Beyond this the remedy's own buffer table would be the problem.
 constexpr int64_t kMostRemedyMicroBatches = 1024;
 
-uint64_t host_limit(const RunSetup& setup) {
-  uint64_t limit = read_host_memory().available_bytes;
+// The least of what the system has free, what the groups above us allow, and what this process may still map.
+HostMemory host_limit(const RunSetup& setup) {
+  HostMemory limit = read_host_memory(setup.system_root);
+  const MappingLimit mapping = read_mapping_limit(read_system_limits(), read_mapped_bytes(setup.system_root));
+  if (mapping.available_bytes < limit.available_bytes) limit = {mapping.available_bytes, mapping.source};
   const uint64_t reserve = setup.device.backend == Backend::kCuda ? kCudaHostReserveBytes : kHostReserveBytes;
-  if (limit != UINT64_MAX) limit -= std::min(limit, reserve);
+  if (limit.available_bytes != UINT64_MAX) {
+    limit.available_bytes -= std::min(limit.available_bytes, reserve);
+    limit.source += fmt::format(", less {} for the system", format_bytes(reserve));
+  }
   const double wanted = setup.config.memory.host_memory_gb;
-  return wanted > 0 ? std::min(limit, bytes_of_gib(wanted)) : limit;
+  if (wanted > 0 && bytes_of_gib(wanted) < limit.available_bytes) {
+    limit = {bytes_of_gib(wanted), "memory.host_memory_gb"};
+  }
+  return limit;
 }
 
-// Settings that need less and change no result beyond rounding, each with the plan it would give.
+// Smaller state is the one remedy that changes results, and often the only one that helps the host; it says so.
+void add_smaller_state(const RunPlan& plan, uint64_t data_bytes, std::vector<Remedy>& remedies) {
+  if (plan.planner.settings().purpose != Purpose::kTrain) return;
+  const uint64_t planned_bytes = memory_plan(plan, data_bytes).host_bytes();
+  for (const StateFormat format : {StateFormat::kExact, StateFormat::kCompact, StateFormat::kCompact8}) {
+    RunShape smaller = plan.shape;
+    smaller.format = format;
+    smaller.gradient = gradient_dtype(format);
+    const MemoryPlan memory = memory_plan(plan_run(smaller, plan.planner.settings()), data_bytes);
+    if (memory.host_bytes() >= planned_bytes) continue;
+    remedies.push_back(
+        {fmt::format("optimizer.state_format={} (which changes results)", state_format_name(format)), memory});
+  }
+}
+
+// Settings that need less, each with the plan it would give. All but the state format change no result beyond rounding.
 std::vector<Remedy> remedies(const RunSetup& setup, const RunPlan& plan, uint64_t data_bytes) {
   std::vector<Remedy> remedies;
   const StepSettings& settings = plan.planner.settings();
@@ -61,6 +86,7 @@ std::vector<Remedy> remedies(const RunSetup& setup, const RunPlan& plan, uint64_
                                     split.micro_batches),
                         memory_plan(plan_run(small, split), data_bytes)});
   }
+  add_smaller_state(plan, data_bytes, remedies);
   return remedies;
 }
 
@@ -94,7 +120,9 @@ void require_fit(const RunSetup& setup, const RunPlan& plan) {
 
 void require_fit(const RunSetup& setup, const RunPlan& plan, uint64_t data_bytes) {
   const MemoryPlan memory = memory_plan(plan, data_bytes);
-  MemoryLimits limits{.host_bytes = host_limit(setup), .device_bytes = device_budget(setup)};
+  const HostMemory host = host_limit(setup);
+  MemoryLimits limits{
+      .host_bytes = host.available_bytes, .device_bytes = device_budget(setup), .host_source = host.source};
   // The emulated device's memory is the host's own.
   const bool is_shared = setup.device.backend == Backend::kHost;
   const bool shared_fits = !is_shared || memory.all_bytes() <= limits.host_bytes;
@@ -106,7 +134,8 @@ void require_fit(const RunSetup& setup, const RunPlan& plan, uint64_t data_bytes
 }
 
 void require_host_fit(const RunSetup& setup, const MemoryPlan& memory) {
-  penstock::require_fit(memory, {.host_bytes = host_limit(setup)}, {});
+  const HostMemory host = host_limit(setup);
+  penstock::require_fit(memory, {.host_bytes = host.available_bytes, .host_source = host.source}, {});
 }
 
 }  // namespace penstock

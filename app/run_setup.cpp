@@ -11,9 +11,13 @@
 #include "app/console.h"
 #include "app/load_progress.h"
 #include "app/model_setup.h"
+#include "app/predicted_step.h"
 #include "app/run_directory.h"
+#include "core/bytes.h"
+#include "core/core_plan.h"
 #include "core/error.h"
-#include "core/system_memory.h"
+#include "core/system_limits.h"
+#include "core/topology.h"
 #include "model/hf_folder.h"
 #include "model/host_maths.h"
 #include "streaming/checkpoint.h"
@@ -48,7 +52,7 @@ DType compute_dtype(const RunConfig& config, Backend backend) {
       break;
   }
   const bool is_fast = backend == Backend::kCuda || cpu_has_fast_bf16();
-  const bool narrow = config.optimizer.state_format == StateFormat::kExact && is_fast;
+  const bool narrow = wire_dtype(config.optimizer.state_format) == DType::kBFloat16 && is_fast;
   return narrow ? DType::kBFloat16 : DType::kFloat32;
 }
 
@@ -114,22 +118,39 @@ void warn_about_schedule(const LearningRateSettings& rate) {
 
 // Blocks at the rates the configuration gives: 2 flops a parameter and token forward, twice that backward.
 CostModel paced_costs(const RunSetup& setup) {
-  const RunShape shape = training_shape(setup);
   const double rate = setup.config.device.paced_tflops * 1e12;
-  const double tokens = static_cast<double>(shape.rows * shape.length);
-  const ModelConfig& model = setup.model;
-  const double head = static_cast<double>(model.vocab_size * model.hidden_size);
-  const double ends = model.tie_word_embeddings ? head : 2 * head;
-  const double blocks = static_cast<double>(parameter_count(model)) - ends;
-  const double block_flops = 2 * tokens * blocks / static_cast<double>(model.num_hidden_layers);
+  const ForwardFlops flops = forward_flops(setup);
   return {.h2d_bytes_per_second = setup.config.device.h2d_gbps * kGigabyte,
           .d2h_bytes_per_second = setup.config.device.d2h_gbps * kGigabyte,
           .copy_latency_seconds = setup.config.device.latency_us * 1e-6,
-          .forward_seconds = block_flops / rate,
-          .backward_seconds = 2 * block_flops / rate,
-          .recompute_seconds = block_flops / rate,
-          .loss_seconds = 3 * 2 * tokens * head / rate,
+          .forward_seconds = flops.block / rate,
+          .backward_seconds = 2 * flops.block / rate,
+          .recompute_seconds = flops.block / rate,
+          .loss_seconds = 3 * flops.head / rate,
           .head_parts = setup.head_parts};
+}
+
+std::optional<int> as_int(const std::optional<int64_t>& value) {
+  return value ? std::optional(static_cast<int>(*value)) : std::nullopt;
+}
+
+// By the rule of core/core_plan.h.
+void choose_cores(RunSetup& setup) {
+  const RunConfig& config = setup.config;
+  const StateFormat format = config.optimizer.state_format;
+  const uint64_t elements = align_up(static_cast<uint64_t>(parameter_count(setup.model)), kScaleBlockElements);
+  const uint64_t wire_bytes = elements * dtype_bytes(wire_dtype(format));
+  CoreRequest request{.computes_on_host = setup.device.backend == Backend::kHost,
+                      .threads = as_int(config.optimizer.threads),
+                      .numa = as_int(config.memory.numa),
+                      .memory_bytes = 2 * wire_bytes + state_bytes(format, elements)};
+  setup.profile = load_machine_profile(setup.device);
+  if (setup.profile) request.knee = setup.profile->stream.knee;
+  if (setup.device.card) request.device_node = read_device_node(setup.device.card->properties.pci_address);
+  CorePlan plan = plan_cores(read_topology(), request);
+  setup.optimizer_threads = plan.optimizer_threads;
+  setup.optimizer_cpus = std::move(plan.cpus);
+  setup.memory_node = plan.memory_node;
 }
 
 // The fewest parts with which the training step fits the device; one where none does, so that the refusal speaks of the
@@ -170,7 +191,7 @@ RunSetup set_up_run(const RunConfig& config, CudaLook look) {
   setup.device = choose_device(config.device, look);
   setup.compute = compute_dtype(config, setup.device.backend);
   setup.compute_threads = static_cast<int>(config.device.compute_threads.value_or(usable_cpus()));
-  setup.optimizer_threads = static_cast<int>(config.optimizer.threads.value_or(usable_cpus()));
+  choose_cores(setup);
   choose_head_parts(setup);
   return setup;
 }
@@ -243,11 +264,14 @@ TrainerSettings trainer_settings(const RunSetup& setup, int64_t total_steps) {
           .beta2 = optimizer.beta2,
           .eps = optimizer.eps,
           .weight_decay = setup.config.training.weight_decay,
-          .max_grad_norm = setup.config.training.max_grad_norm};
+          .max_grad_norm = setup.config.training.max_grad_norm,
+          .seed = static_cast<uint64_t>(setup.config.training.seed)};
 }
 
 EngineOptions engine_options(const RunSetup& setup) {
-  EngineOptions options{.optimizer_threads = setup.optimizer_threads};
+  EngineOptions options{.optimizer_threads = setup.optimizer_threads,
+                        .optimizer_cpus = setup.optimizer_cpus,
+                        .notice = [](const std::string& text) { spdlog::warn(text); }};
   if (setup.config.device.compute == ComputeMode::kPaced) options.pace = paced_costs(setup);
   return options;
 }

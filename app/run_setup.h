@@ -4,9 +4,11 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "app/machine_profile.h"
 #include "app/run_config.h"
 #include "app/run_device.h"
 #include "data/dataset.h"
@@ -30,9 +32,13 @@ struct RunSetup {
   TrainablePatterns trainable;  // empty: all
   int head_parts = 1;
   RunDevice device;
+  std::optional<MachineProfile> profile;  // what a probe has measured here; empty: none is saved
   DType compute = DType::kFloat32;
   int compute_threads = 1;
   int optimizer_threads = 1;
+  std::vector<std::vector<int>> optimizer_cpus;  // of each thread; empty: none is bound (core/core_plan.h)
+  std::optional<int> memory_node;                // NUMA node of the host memory; empty: the system's choice
+  std::filesystem::path system_root = "/";       // where the memory's limits are read; tests have one of their own
 };
 
 // Reads config.json where model_name_or_path names a folder. Throws Error(kBadInput), Error(kDevice);

@@ -8,6 +8,7 @@
 #include "app/console.h"
 #include "app/load_progress.h"
 #include "app/model_setup.h"
+#include "app/run_memory.h"
 #include "app/signals.h"
 #include "app/source_folder.h"
 #include "core/cuda/cuda_device.h"
@@ -39,7 +40,7 @@ TrainingRun::TrainingRun(const RunConfig& config, const fs::path& config_path, c
       prompt_(samples_at_end(setup_) ? std::optional(encode_prompt(setup_)) : std::nullopt),
       plan_(checked_plan(setup_, prompt_)),
       choice_(choose_directory(setup_, config_path, program)),
-      dataset_(dataset_options(setup_)),
+      dataset_(start_up_.entering(StartUpPhase::kData, dataset_options(setup_))),
       stream_(std::make_shared<TrainingStream>(dataset_.training(), dataset_options(setup_))),
       data_(data_identity(setup_, dataset_, *stream_)),
       total_steps_(total_steps(setup_, *stream_)) {
@@ -98,18 +99,20 @@ ExitCode TrainingRun::train() {
 }
 
 void TrainingRun::open() {
-  memory_ = std::make_unique<ModelMemory>(plan_.shape, plan_.planner.buffers());
+  // The device first: what it refuses is known before memory is filled, and a probe of pinning finds it free.
+  start_up_.enter(StartUpPhase::kDevice);
   device_ = make_device_(setup_, plan_);
-  if (setup_.device.backend == Backend::kCuda) {
-    WorkerTeam team(setup_.optimizer_threads);
-    memory_->touch(team);
-  }
+  start_up_.enter(StartUpPhase::kMemory);
+  memory_ = map_model_memory(setup_, plan_.shape, plan_.planner.buffers());
+  start_up_.enter(StartUpPhase::kDevice);
   EngineOptions options = engine_options(setup_);
   options.traces = true;
   engine_ = std::make_unique<StepEngine>(plan_, *memory_, *device_, options);
   const TrainerSettings settings = trainer_settings(setup_, total_steps_);
   trainer_ = std::make_unique<Trainer>(*engine_, settings);
+  start_up_.enter(StartUpPhase::kWeights);
   load_state();
+  start_up_.enter(StartUpPhase::kFirstStep);
   directory_ = create_run_directory(choice_);
   // What this run's directory has beyond the step we go on from is an abandoned branch: checkpoints, then metrics.
   const bool continues = choice_.kind == RunChoice::Kind::kContinue;
@@ -141,7 +144,7 @@ void TrainingRun::load_state() {
   } else if (!starts_from_scratch(setup_)) {
     load_weights(*memory_, setup_.model_folder, shown_on(error_console()));
   } else {
-    WorkerTeam team(setup_.optimizer_threads);
+    WorkerTeam team(team_options(setup_));
     initialize_weights(*memory_, static_cast<uint64_t>(setup_.config.training.seed), team);
   }
 }
@@ -202,7 +205,7 @@ void TrainingRun::train_one() {
                       .data_ms = data_seconds * 1e3,
                       .skipped = report.skipped};
   if (report.skipped) metrics.loss = metrics.gradient_norm = std::numeric_limits<double>::quiet_NaN();
-  if (report.step == first_step_ + 1) check_device_memory();
+  if (report.step == first_step_ + 1) end_start_up();
   if (batch.trained_tokens > 0) metrics.lane_ms = lane_milliseconds(*engine_->trace());
   metrics_->append(metrics);
   progress_->update({.step = report.step,
@@ -215,6 +218,12 @@ void TrainingRun::train_one() {
   const int64_t eval_steps = setup_.config.training.eval_steps;
   if (eval_steps > 0 && report.step % eval_steps == 0) evaluate_now();
   if (save_is_due(epoch_before)) save();
+}
+
+void TrainingRun::end_start_up() {
+  const StartUpTimes times = start_up_.finish();
+  spdlog::info(format_start_up(times, memory_->mapped_bytes()));
+  check_device_memory();
 }
 
 void TrainingRun::check_device_memory() const {

@@ -13,6 +13,7 @@
 #include "app/metrics_log.h"
 #include "app/progress.h"
 #include "app/run_start.h"
+#include "app/start_up.h"
 #include "core/error.h"
 #include "data/loader.h"
 
@@ -40,6 +41,8 @@ class TrainingRun {
   ExitCode train();
   void print_opening() const;
   void train_one();
+  // After the first step.
+  void end_start_up();
   // Warns where the first step took more of a card's memory than planned.
   void check_device_memory() const;
   void evaluate_now();
@@ -53,6 +56,7 @@ class TrainingRun {
 
   std::string program_;
   DeviceMaker make_device_;
+  StartUpClock start_up_;
   RunSetup setup_;
   std::optional<Prompt> prompt_;  // of the sample at the end
   RunPlan plan_;

@@ -41,6 +41,19 @@ ExitCode run_export(const ExportArguments& arguments);
 // The byte table, or with `schedule` the step as text; allocates nothing.
 ExitCode run_plan(const VerbArguments& arguments, bool schedule);
 
+struct ProbeArguments {
+  std::string output_dir = "runs";  // whose disk is measured
+  std::string device = "auto";      // or host, cuda
+  int device_index = 0;
+  bool quick = false;
+  bool json = false;
+};
+// Measures this machine in less than 30 s, prints it and keeps it for `plan`.
+ExitCode run_probe(const ProbeArguments& arguments);
+
+// What of this machine costs speed, with remedies. `verb.config` may be empty: then of the defaults.
+ExitCode run_doctor(const VerbArguments& verb);
+
 struct InitArguments {
   std::string program = "penstock";
   std::string model;              // folder, hub id or size

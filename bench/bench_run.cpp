@@ -20,12 +20,13 @@ ModelConfig llama(int64_t blocks, int64_t hidden, int64_t ffn, int64_t heads, in
 
 int core_count() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
 
-RunPlan plan_of(const BenchModel& model, int prefetch_depth, Backend backend) {
+RunPlan plan_of(const BenchModel& model, int prefetch_depth, Backend backend, StateFormat format) {
   const bool is_fast = backend == Backend::kCuda || cpu_has_fast_bf16();
   const DType compute = is_fast ? DType::kBFloat16 : DType::kFloat32;
   const size_t blocks = static_cast<size_t>(model.config.num_hidden_layers);
   return plan_run({.model = model.config,
                    .backend = backend,
+                   .format = format,
                    .compute = compute,
                    .rows = model.rows,
                    .length = model.length,
@@ -34,8 +35,8 @@ RunPlan plan_of(const BenchModel& model, int prefetch_depth, Backend backend) {
                   {.prefetch_depth = prefetch_depth, .activations = std::vector(blocks, ActivationPolicy::kKeep)});
 }
 
-StepBatch random_batch(const BenchModel& model) {
-  const CounterRandom random(1, 1);
+StepBatch random_batch(const BenchModel& model, uint64_t stream) {
+  const CounterRandom random(1, stream);
   const auto vocab = static_cast<uint64_t>(model.config.vocab_size);
   MicroBatch batch{.rows = model.rows, .length = model.length};
   for (int64_t i = 0; i < model.rows * model.length; ++i) {
@@ -73,6 +74,19 @@ double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const size_t middle = values.size() / 2;
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+double traced_host_bytes_per_second(BenchRun& run) {
+  const Schedule& schedule = run.schedule();
+  const CostModel bytes_as_seconds{.host_bytes_per_second = 1};
+  double bytes = 0;
+  double seconds = 0;
+  for (const TraceEvent& event : run.trace()) {
+    if (event.lane != LaneKind::kHost) continue;
+    bytes += bytes_as_seconds.seconds(schedule.ops()[event.op], schedule.buffers());
+    seconds += static_cast<double>(event.end_ns - event.begin_ns) * 1e-9;
+  }
+  return bytes / seconds;
 }
 
 std::vector<std::vector<double>> take_turns(const std::vector<BenchRun*>& runs, int count) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/device.h"
+#include "optim/state_format.h"
 #include "streaming/trainer.h"
 
 namespace penstock {
@@ -24,16 +25,18 @@ struct BenchModel {
 ModelConfig llama(int64_t blocks, int64_t hidden, int64_t ffn, int64_t heads, int64_t kv_heads, int64_t vocab);
 int core_count();
 // On `backend`, in bf16 where that is fast there.
-RunPlan plan_of(const BenchModel& model, int prefetch_depth, Backend backend = Backend::kHost);
-// One document a row, every token trained.
-StepBatch random_batch(const BenchModel& model);
+RunPlan plan_of(const BenchModel& model, int prefetch_depth, Backend backend = Backend::kHost,
+                StateFormat format = StateFormat::kExact);
+// One document a row, every token trained; `stream` chooses the tokens.
+StepBatch random_batch(const BenchModel& model, uint64_t stream = 1);
 
-// A trainer with all it needs, on the same batch in every step.
+// A trainer with all it needs, on the same batch in every step until it is given another.
 class BenchRun {
  public:
   BenchRun(const BenchModel& model, const RunPlan& plan, std::unique_ptr<Device> device, const EngineOptions& options);
 
   double step_ms();
+  void set_batch(StepBatch batch) { batch_ = std::move(batch); }
 
   const Schedule& schedule() { return engine_->schedule(StepVariant::kTrainPending); }
   std::vector<TraceEvent> trace() const { return engine_->trace()->events(); }
@@ -47,6 +50,9 @@ class BenchRun {
 };
 
 double median(std::vector<double> values);
+// The host lane does real work also where compute is paced: its rate over the ops that the cost model prices by bytes,
+// from the trace of the last step.
+double traced_host_bytes_per_second(BenchRun& run);
 // One after the other, `count` times, after a warm-up; [run][step] in ms.
 std::vector<std::vector<double>> take_turns(const std::vector<BenchRun*>& runs, int count);
 inline constexpr int kWarmupSteps = 3;

@@ -45,22 +45,11 @@ void bench_resident(const BenchModel& model, int steps) {
   fmt::print("  streamed over resident {:8.3f}    (single pairs {:.3f}..{:.3f})\n", median(ratios), *lowest, *highest);
 }
 
-// The host lane does real work also where compute is paced: its rate over the ops that the model prices by bytes,
-// from the traces of `steps` steps.
 double measured_host_bytes_per_second(BenchRun& run, int steps) {
-  const Schedule& schedule = run.schedule();
-  const CostModel bytes_as_seconds{.host_bytes_per_second = 1};
   std::vector<double> rates;
   for (int step = -kWarmupSteps; step < steps; ++step) {
     run.step_ms();
-    double bytes = 0;
-    double seconds = 0;
-    for (const TraceEvent& event : run.trace()) {
-      if (event.lane != LaneKind::kHost) continue;
-      bytes += bytes_as_seconds.seconds(schedule.ops()[event.op], schedule.buffers());
-      seconds += static_cast<double>(event.end_ns - event.begin_ns) * 1e-9;
-    }
-    if (step >= 0) rates.push_back(bytes / seconds);
+    if (step >= 0) rates.push_back(traced_host_bytes_per_second(run));
   }
   return median(rates);
 }
@@ -68,7 +57,10 @@ double measured_host_bytes_per_second(BenchRun& run, int steps) {
 // Some ms an op, so that neither sleeping nor issuing counts. Rates make a Fetch of a block last half a Forward.
 CostModel paced_costs(const RunPlan& plan) {
   const BufferTable& buffers = plan.planner.buffers();
-  const auto block_bytes = static_cast<double>(buffers[buffers.find(BufferKind::kHostWire, 1)].bytes);
+  double block_bytes = 0;
+  for (const BufferIndex piece : buffers.pieces(BufferKind::kHostWire, 1)) {
+    block_bytes += static_cast<double>(buffers[piece].bytes);
+  }
   CostModel costs{.forward_seconds = 8e-3, .backward_seconds = 16e-3, .loss_seconds = 12e-3, .pack_seconds = 1e-3};
   costs.h2d_bytes_per_second = block_bytes / (costs.forward_seconds / 2);
   costs.d2h_bytes_per_second = costs.h2d_bytes_per_second;

@@ -26,18 +26,54 @@ uint64_t page_bytes() { return static_cast<uint64_t>(sysconf(_SC_PAGESIZE)); }
 
 }  // namespace
 
-Arena::Arena(std::string name, uint64_t bytes) : name_(std::move(name)) {
+Arena::Arena(std::string name, uint64_t bytes, const ArenaOptions& options)
+    : name_(std::move(name)), calls_(options.calls) {
   if (bytes == 0) return;
   const uint64_t page = page_bytes();
-  if (bytes > static_cast<uint64_t>(INT64_MAX) - page) refuse(name_, bytes, ENOMEM);
-  const uint64_t mapped_bytes = align_up(bytes, page);
-  void* mapping = mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapping == MAP_FAILED) refuse(name_, bytes, errno);
-  // Advice only: a kernel without huge pages runs on, slower. Without DONTFORK a child would copy pages on write.
-  madvise(mapping, mapped_bytes, MADV_HUGEPAGE);
-  madvise(mapping, mapped_bytes, MADV_DONTFORK);
-  base_ = static_cast<std::byte*>(mapping);
+  if (bytes > static_cast<uint64_t>(INT64_MAX) - kHugePageBytes - page) refuse(name_, bytes, ENOMEM);
+  map(align_up(bytes, page));
+  try {
+    apply(options);
+  } catch (...) {  // the notice's
+    release();
+    throw;
+  }
+}
+
+// Maps up to one huge page more than is wanted, and gives back what lies before and behind the aligned part.
+void Arena::map(uint64_t mapped_bytes) {
+  const uint64_t slack_bytes = mapped_bytes < kHugePageBytes ? 0 : kHugePageBytes - page_bytes();
+  void* mapping = nullptr;
+  if (const int error = calls_->map(&mapping, mapped_bytes + slack_bytes)) refuse(name_, mapped_bytes, error);
+  auto* begin = static_cast<std::byte*>(mapping);
+  const uint64_t address = reinterpret_cast<uint64_t>(mapping);
+  const uint64_t before = slack_bytes == 0 ? 0 : align_up(address, kHugePageBytes) - address;
+  const uint64_t behind = slack_bytes - before;
+  int error = before == 0 ? 0 : calls_->unmap(begin, before);
+  const uint64_t kept_before = error == 0 ? before : 0;
+  if (error == 0 && behind > 0) error = calls_->unmap(begin + before + mapped_bytes, behind);
+  if (error != 0) {  // the process has too many mappings to cut this one
+    calls_->unmap(begin + kept_before, mapped_bytes + slack_bytes - kept_before);
+    refuse(name_, mapped_bytes, error);
+  }
+  base_ = begin + before;
   capacity_bytes_ = mapped_bytes;
+}
+
+void Arena::apply(const ArenaOptions& options) {
+  const auto note = [&](int error, const char* wish) {
+    if (error == 0 || !options.notice) return;
+    options.notice(fmt::format("arena '{}': the system refuses {} ({})", name_, wish, std::strerror(error)));
+  };
+  note(calls_->advise(base_, capacity_bytes_, MADV_DONTFORK), "to leave it out of child processes");
+  if (options.huge_pages) {
+    note(calls_->advise(base_, capacity_bytes_, MADV_HUGEPAGE), "2 MiB pages; updates will be slower");
+  } else {
+    calls_->advise(base_, capacity_bytes_, MADV_NOHUGEPAGE);  // refused only where there are none anyway
+  }
+  if (!options.node) return;
+  note(calls_->prefer_node(base_, capacity_bytes_, *options.node),
+       fmt::format("to place it on NUMA node {}", *options.node).c_str());
 }
 
 Arena::~Arena() { release(); }
@@ -48,6 +84,7 @@ Arena& Arena::operator=(Arena&& other) noexcept {
   if (this == &other) return *this;
   release();
   name_ = std::move(other.name_);
+  calls_ = other.calls_;
   base_ = std::exchange(other.base_, nullptr);
   capacity_bytes_ = std::exchange(other.capacity_bytes_, 0);
   used_bytes_ = std::exchange(other.used_bytes_, 0);
@@ -67,7 +104,7 @@ std::span<std::byte> Arena::allocate(uint64_t bytes, uint64_t alignment) {
 }
 
 void Arena::release() noexcept {
-  if (base_ != nullptr) munmap(base_, capacity_bytes_);
+  if (base_ != nullptr) calls_->unmap(base_, capacity_bytes_);
   base_ = nullptr;
 }
 

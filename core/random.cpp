@@ -12,20 +12,19 @@ constexpr uint64_t kMultiplier0 = 0xD2511F53u;
 constexpr uint64_t kMultiplier1 = 0xCD9E8D57u;
 constexpr uint32_t kWeyl0 = 0x9E3779B9u;  // golden ratio
 constexpr uint32_t kWeyl1 = 0xBB67AE85u;  // sqrt(3) - 1
-constexpr int kRounds = 10;
 
 constexpr uint64_t join_words(uint32_t low, uint32_t high) { return static_cast<uint64_t>(high) << 32 | low; }
 constexpr double double_from_bits(uint64_t bits) { return static_cast<double>(bits >> 11) * 0x1p-53; }
 
 }  // namespace
 
-std::array<uint32_t, 4> philox4x32(uint64_t key, uint64_t counter_low, uint64_t counter_high) {
+std::array<uint32_t, 4> philox4x32(uint64_t key, uint64_t counter_low, uint64_t counter_high, int rounds) {
   auto low = [](uint64_t value) { return static_cast<uint32_t>(value); };
   auto high = [](uint64_t value) { return static_cast<uint32_t>(value >> 32); };
   std::array<uint32_t, 4> words = {low(counter_low), high(counter_low), low(counter_high), high(counter_high)};
   uint32_t key0 = low(key);
   uint32_t key1 = high(key);
-  for (int round = 0; round < kRounds; ++round) {
+  for (int round = 0; round < rounds; ++round) {
     const uint64_t product0 = kMultiplier0 * words[0];
     const uint64_t product1 = kMultiplier1 * words[2];
     words = {high(product1) ^ words[1] ^ key0, low(product1), high(product0) ^ words[3] ^ key1, low(product0)};

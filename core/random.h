@@ -8,8 +8,11 @@
 
 namespace penstock {
 
-// Four independent 32-bit words for (key, counter).
-std::array<uint32_t, 4> philox4x32(uint64_t key, uint64_t counter_low, uint64_t counter_high);
+// Four independent 32-bit words for (key, counter). Seven rounds pass every statistical test known to the paper; ten
+// leave a margin, which is what draws of values use. Seven are for where they are the cost (optim/philox_lanes.h).
+inline constexpr int kPhiloxRounds = 10;
+std::array<uint32_t, 4> philox4x32(uint64_t key, uint64_t counter_low, uint64_t counter_high,
+                                   int rounds = kPhiloxRounds);
 
 // Use one kind of draw per stream: bits32, bits64, uniform and normal at one index are not independent of each other.
 class CounterRandom {

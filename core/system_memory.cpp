@@ -24,6 +24,9 @@ struct GroupFiles {
 constexpr GroupFiles kVersion2 = {"memory.max", "memory.current", "inactive_file"};
 constexpr GroupFiles kVersion1 = {"memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"};
 
+// Version 1 writes "no limit" as a number: the largest one, rounded down to whole pages.
+constexpr uint64_t kUnlimitedBytes = uint64_t{1} << 62;
+
 std::vector<std::string> read_lines(const fs::path& path) {
   std::vector<std::string> lines;
   std::ifstream file(path);
@@ -108,43 +111,48 @@ fs::path path_below_top(const std::string& group, const std::string& top) {
   return below == "." ? fs::path() : below;
 }
 
-void take_smaller(HostMemory& memory, uint64_t available_bytes, std::string source) {
-  if (available_bytes < memory.available_bytes) memory = {available_bytes, std::move(source)};
-}
-
 // `shown` is the directory as the user knows it, without `root`.
-void apply_group(const fs::path& root, const fs::path& shown, const GroupFiles& files, HostMemory& memory) {
+void add_group(const fs::path& root, const fs::path& shown, const GroupFiles& files, std::vector<GroupLimit>& limits) {
   const fs::path directory = root / shown.relative_path();
   const std::optional<uint64_t> limit = read_number(directory / files.limit);
-  if (!limit) return;
+  if (!limit || *limit >= kUnlimitedBytes) return;
   const uint64_t used = read_number(directory / files.use).value_or(0);
   const uint64_t droppable = read_keyed_number(directory / "memory.stat", files.droppable).value_or(0);
   const uint64_t held = used - std::min(used, droppable);
-  take_smaller(memory, *limit - std::min(*limit, held), (shown / files.limit).string());
+  limits.push_back({(shown / files.limit).string(), *limit, *limit - std::min(*limit, held)});
 }
 
-void apply_groups(const fs::path& root, bool version2, HostMemory& memory) {
+void add_groups(const fs::path& root, bool version2, std::vector<GroupLimit>& limits) {
   const std::optional<GroupMount> mount = find_mount(root, version2);
   const std::optional<std::string> group = find_group(root, version2);
   if (!mount || !group) return;
   fs::path directory = mount->mount_point;
   const GroupFiles& files = version2 ? kVersion2 : kVersion1;
-  apply_group(root, directory, files, memory);
+  add_group(root, directory, files, limits);
   for (const fs::path& part : path_below_top(*group, mount->top)) {
     directory /= part;
-    apply_group(root, directory, files, memory);
+    add_group(root, directory, files, limits);
   }
 }
 
 }  // namespace
 
+std::vector<GroupLimit> read_group_limits(const std::filesystem::path& root) {
+  std::vector<GroupLimit> limits;
+  add_groups(root, true, limits);
+  add_groups(root, false, limits);
+  return limits;
+}
+
 HostMemory read_host_memory(const std::filesystem::path& root) {
   HostMemory memory = {UINT64_MAX, "no limit known"};
+  const auto take_smaller = [&](uint64_t available_bytes, std::string source) {
+    if (available_bytes < memory.available_bytes) memory = {available_bytes, std::move(source)};
+  };
   if (const auto kilobytes = read_keyed_number(root / "proc/meminfo", "MemAvailable:")) {
-    take_smaller(memory, std::min(*kilobytes, UINT64_MAX / kKiB) * kKiB, "MemAvailable of /proc/meminfo");
+    take_smaller(std::min(*kilobytes, UINT64_MAX / kKiB) * kKiB, "MemAvailable of /proc/meminfo");
   }
-  apply_groups(root, true, memory);
-  apply_groups(root, false, memory);
+  for (const GroupLimit& limit : read_group_limits(root)) take_smaller(limit.available_bytes, limit.path);
   return memory;
 }
 

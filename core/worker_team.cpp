@@ -1,6 +1,13 @@
 #include "core/worker_team.h"
 
+#include <fmt/format.h>
+#include <pthread.h>
+#include <sched.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -9,14 +16,33 @@
 #include "core/thread_start.h"
 
 namespace penstock {
+namespace {
 
-WorkerTeam::WorkerTeam(int thread_count) {
+// 0 or an errno value.
+int bind_thread(pthread_t thread, const std::vector<int>& cpus) {
+  const int count = *std::ranges::max_element(cpus) + 1;
+  const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> set(CPU_ALLOC(count), [](cpu_set_t* raw) { CPU_FREE(raw); });
+  if (set == nullptr) return ENOMEM;
+  const size_t bytes = CPU_ALLOC_SIZE(count);
+  CPU_ZERO_S(bytes, set.get());
+  for (const int cpu : cpus) CPU_SET_S(cpu, bytes, set.get());
+  return pthread_setaffinity_np(thread, bytes, set.get());
+}
+
+}  // namespace
+
+WorkerTeam::WorkerTeam(int thread_count) : WorkerTeam(WorkerTeamOptions{.thread_count = thread_count}) {}
+
+WorkerTeam::WorkerTeam(const WorkerTeamOptions& options) {
+  const int thread_count = options.thread_count;
   CHECK_GE(thread_count, 1);
+  if (!options.cpus.empty()) CHECK_EQ(std::ssize(options.cpus), thread_count);
   threads_.reserve(static_cast<size_t>(thread_count - 1));
   try {
     for (int member = 1; member < thread_count; ++member) {
       threads_.push_back(start_thread("worker " + std::to_string(member), [this, member] { worker_loop(member); }));
     }
+    bind_workers(options);
   } catch (...) {
     stop();
     throw;
@@ -46,6 +72,23 @@ void WorkerTeam::run(int64_t block_count, const std::function<void(int64_t block
   }
   work_ = nullptr;
   if (const std::exception_ptr error = std::exchange(first_error_, nullptr)) std::rethrow_exception(error);
+}
+
+void WorkerTeam::bind_workers(const WorkerTeamOptions& options) {
+  for (size_t worker = 0; worker < threads_.size() && !options.cpus.empty(); ++worker) {
+    const std::vector<int>& cpus = options.cpus[worker + 1];
+    if (cpus.empty()) continue;
+    const int error = bind_thread(threads_[worker].native_handle(), cpus);
+    if (error == 0) continue;
+    // The others would be refused for the same reason.
+    if (options.notice) {
+      options.notice(
+          fmt::format("the system refuses to bind worker {} to CPU {} ({}): the threads of the host lane may "
+                      "move between cores",
+                      worker + 1, cpus.front(), std::strerror(error)));
+    }
+    return;
+  }
 }
 
 void WorkerTeam::worker_loop(int member) {

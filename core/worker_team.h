@@ -8,16 +8,27 @@
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
 namespace penstock {
+
+struct WorkerTeamOptions {
+  int thread_count = 1;  // the caller included
+  // Per member the CPUs it may run on, or empty: the system decides. Those of member 0 are left to it and stay free:
+  // the caller may be any thread, and what it starts would inherit a binding.
+  std::vector<std::vector<int>> cpus = {};
+  std::function<void(const std::string&)> notice = {};  // gets one line if the system refuses bindings
+};
 
 class WorkerTeam {
  public:
   // `thread_count` >= 1 counts the caller. Workers CHECK that they inherited the creating thread's FTZ/DAZ. Throws
   // Error(kDoesNotFit) when the system refuses a thread.
   explicit WorkerTeam(int thread_count);
+  // Also binds the workers before it returns. CHECKs one entry of `cpus` per member, if there are any.
+  explicit WorkerTeam(const WorkerTeamOptions& options);
   ~WorkerTeam();
   WorkerTeam(const WorkerTeam&) = delete;
   WorkerTeam& operator=(const WorkerTeam&) = delete;
@@ -30,6 +41,7 @@ class WorkerTeam {
   void run(int64_t block_count, const std::function<void(int64_t block)>& work);
 
  private:
+  void bind_workers(const WorkerTeamOptions& options);
   void worker_loop(int member);
   void run_range(int member);
   bool start_pending(uint64_t seen_generation) const;

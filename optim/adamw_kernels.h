@@ -1,5 +1,5 @@
-// The element loops of AdamW: one pass over contiguous elements, 26 bytes moved per parameter in `exact`
-// (hi 2+2, lo 2+2, m 4+4, v 4+4, gradient 2), 28 in `float32`.
+// The element loops of AdamW in `exact` and `float32`: one pass over contiguous elements, 26 bytes moved per parameter
+// in `exact` (hi 2+2, lo 2+2, m 4+4, v 4+4, gradient 2), 28 in `float32`; the other gradient type 2 more or less.
 // Not aware of tensors, blocks or threads. Arrays may not overlap and need no alignment beyond their element's.
 #pragma once
 
@@ -23,13 +23,16 @@ struct AdamWScalars {
 };
 
 // Both return false if a new master or its wire weight has an exponent of all ones.
+template <typename Gradient>
 struct AdamWKernels {
-  bool (*exact)(bf16_bits* hi, uint16_t* lo, float* m, float* v, const bf16_bits* gradient, int64_t count,
+  bool (*exact)(bf16_bits* hi, uint16_t* lo, float* m, float* v, const Gradient* gradient, int64_t count,
                 const AdamWScalars& scalars);
-  bool (*float32)(float* master, float* m, float* v, const float* gradient, int64_t count, const AdamWScalars& scalars);
+  bool (*float32)(float* master, float* m, float* v, const Gradient* gradient, int64_t count,
+                  const AdamWScalars& scalars);
 };
 
-// The machine must support `set`.
-AdamWKernels adamw_kernels(InstructionSet set);
+// For bf16_bits and float gradients. The machine must support `set`.
+template <typename Gradient>
+AdamWKernels<Gradient> adamw_kernels(InstructionSet set);
 
 }  // namespace penstock

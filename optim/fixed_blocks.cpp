@@ -25,17 +25,12 @@ Block FixedBlocks::block(int64_t index) const {
   return {&tensor, begin, std::min(begin + kBlockElements, static_cast<int64_t>(tensor.element_count))};
 }
 
-RowRun row_run_at(const Block& block, int64_t begin, std::span<const uint8_t> touched_rows) {
-  if (touched_rows.empty()) return {begin, block.element_count(), true};
-  const auto row_count = static_cast<int64_t>(touched_rows.size());
-  const int64_t row_elements = static_cast<int64_t>(block.tensor->element_count) / row_count;
-  int64_t row = (block.begin + begin) / row_elements;
-  const bool touched = touched_rows[static_cast<size_t>(row)] != 0;
-  while (row < row_count && row * row_elements < block.end &&
-         (touched_rows[static_cast<size_t>(row)] != 0) == touched) {
-    ++row;
-  }
-  return {begin, std::min(row * row_elements, block.end) - block.begin, touched};
+FixedBlocks::BlockRange FixedBlocks::blocks_of(const TensorPlace& tensor) const {
+  const auto is_it = [&](const TensorPlace& other) { return other.spec.name == tensor.spec.name; };
+  const auto found = std::ranges::find_if(layout_.tensors(), is_it);
+  CHECK(found != layout_.tensors().end());
+  const auto index = static_cast<size_t>(found - layout_.tensors().begin());
+  return {first_blocks_[index], first_blocks_[index + 1]};
 }
 
 }  // namespace penstock

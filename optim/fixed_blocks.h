@@ -4,14 +4,16 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "core/layer_layout.h"
 
 namespace penstock {
 
-// 64 Ki elements: 1.7 MB moved per block in `exact`, thousands of blocks in a large layer.
+// 64 Ki elements: 1.7 MB moved per block in `exact`, thousands of blocks in a large layer. The size hardly matters:
+// `compact` on AVX-512 with 2 threads takes, in ns per parameter with each thread's blocks contiguous / interleaved,
+// 0.275 / 0.311 at 16 Ki, 0.283 / 0.279 at 64 Ki and 0.274 / 0.274 at 256 Ki. Contiguous is what NUMA and first touch
+// want.
 inline constexpr int64_t kBlockElements = 65536;
 
 struct Block {
@@ -29,20 +31,16 @@ class FixedBlocks {
 
   int64_t block_count() const { return first_blocks_.back(); }
   Block block(int64_t index) const;
+  // The blocks of one of the layout's tensors: [first, end).
+  struct BlockRange {
+    int64_t first;
+    int64_t end;
+  };
+  BlockRange blocks_of(const TensorPlace& tensor) const;
 
  private:
   const LayerLayout& layout_;
   std::vector<int64_t> first_blocks_;  // per tensor, and the total at the end
 };
-
-// A run of whole or cut rows that are all touched or all not; positions count from the block's first element.
-struct RowRun {
-  int64_t begin;
-  int64_t end;
-  bool touched;
-};
-
-// The longest run that starts at `begin`. Without `touched_rows` that is the rest of the block, touched.
-RowRun row_run_at(const Block& block, int64_t begin, std::span<const uint8_t> touched_rows);
 
 }  // namespace penstock

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "optim/fixed_blocks.h"
+#include "optim/gradient_runs.h"
 #include "optim/host_optimizer.h"
 #include "optim/norm_kernels.h"
 #include "optim/state_planes.h"
@@ -9,23 +10,23 @@
 namespace penstock {
 namespace {
 
+static_assert(kNormChunk == kScaleBlockElements);  // runs start on borders of both
+
 struct BlockNorm {
   double sum_of_squares;
   bool finite;
 };
 
-BlockNorm block_norm(const LayerGradientView& gradient, const Block& block, const NormKernels& kernels) {
-  const std::byte* bytes = gradient.bytes.data() + block.slab_offset() * dtype_bytes(gradient.dtype);
+template <typename Gradient>
+BlockNorm block_norm(const LayerGradientView& gradient, const Block& block,
+                     bool (*sum_squares)(const Gradient*, int64_t, NormLanes&)) {
+  GradientRuns<Gradient> runs(gradient, *block.tensor);
   NormLanes lanes{};
   bool finite = true;
-  for (int64_t begin = 0; begin < block.element_count();) {
-    const RowRun run = row_run_at(block, begin, gradient.touched_rows);
-    if (run.touched && gradient.dtype == DType::kBFloat16) {
-      finite &= kernels.bfloat16(reinterpret_cast<const bf16_bits*>(bytes), run.begin, run.end, lanes);
-    } else if (run.touched) {
-      finite &= kernels.float32(reinterpret_cast<const float*>(bytes), run.begin, run.end, lanes);
-    }
-    begin = run.end;
+  for (ElementRange rest{block.begin, block.end}; rest.begin < rest.end;) {
+    const auto run = runs.next(rest);
+    if (!run.is_zero) finite &= sum_squares(run.values, run.end - rest.begin, lanes);
+    rest.begin = run.end;
   }
   double sum = 0;
   for (const double lane : lanes) sum += lane;
@@ -41,7 +42,9 @@ GradientNorm gradient_norm(const LayerGradientView& gradient, WorkerTeam& team) 
   std::vector<double> sums(static_cast<size_t>(blocks.block_count()));
   std::atomic<bool> finite{true};
   team.run(blocks.block_count(), [&](int64_t index) {
-    const BlockNorm norm = block_norm(gradient, blocks.block(index), kernels);
+    const Block block = blocks.block(index);
+    const BlockNorm norm = gradient.dtype == DType::kBFloat16 ? block_norm(gradient, block, kernels.bfloat16)
+                                                              : block_norm(gradient, block, kernels.float32);
     sums[static_cast<size_t>(index)] = norm.sum_of_squares;
     if (!norm.finite) finite.store(false, std::memory_order_relaxed);
   });

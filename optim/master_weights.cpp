@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "optim/cast_kernels.h"
 #include "optim/host_optimizer.h"
 #include "optim/state_planes.h"
 
@@ -20,12 +21,18 @@ void read_master(const LayerStateView& layer, const TensorPlace& tensor, std::sp
   const StatePlanes planes = state_planes(layer);
   CHECK_EQ(master.size(), tensor.element_count);
   check_place(layer, tensor, 0, master.size());
-  if (layer.format == StateFormat::kFloat32) {
-    std::copy_n(planes.master + tensor.offset, master.size(), master.begin());
-    return;
-  }
-  for (size_t i = 0; i < master.size(); ++i) {
-    master[i] = join_master(planes.hi[tensor.offset + i], planes.lo[tensor.offset + i]);
+  const uint64_t first = tensor.offset;
+  switch (layer.format) {
+    case StateFormat::kExact:
+      for (size_t i = 0; i < master.size(); ++i) master[i] = join_master(planes.hi[first + i], planes.lo[first + i]);
+      return;
+    case StateFormat::kFloat32:
+      std::copy_n(planes.master + first, master.size(), master.begin());
+      return;
+    case StateFormat::kCompact:
+    case StateFormat::kCompact8:
+      cast_to_float({planes.hi + first, master.size()}, master);
+      return;
   }
 }
 
@@ -39,16 +46,22 @@ void write_master(const LayerStateView& layer, const TensorPlace& tensor, uint64
   const StatePlanes planes = state_planes(layer);
   check_place(layer, tensor, first_element, master.size());
   const uint64_t first = tensor.offset + first_element;
-  std::fill_n(planes.m + first, master.size(), 0.0f);
-  std::fill_n(planes.v + first, master.size(), 0.0f);
-  if (layer.format == StateFormat::kFloat32) {
-    std::copy(master.begin(), master.end(), planes.master + first);
-    return;
-  }
-  for (size_t i = 0; i < master.size(); ++i) {
-    const MasterHalves halves = split_master(master[i]);
-    planes.hi[first + i] = halves.hi;
-    planes.lo[first + i] = halves.lo;
+  clear_moments(layer, first, master.size());
+  switch (layer.format) {
+    case StateFormat::kExact:
+      for (size_t i = 0; i < master.size(); ++i) {
+        const MasterHalves halves = split_master(master[i]);
+        planes.hi[first + i] = halves.hi;
+        planes.lo[first + i] = halves.lo;
+      }
+      return;
+    case StateFormat::kFloat32:
+      std::copy(master.begin(), master.end(), planes.master + first);
+      return;
+    case StateFormat::kCompact:
+    case StateFormat::kCompact8:
+      cast_to_bfloat16(master, {planes.hi + first, master.size()});
+      return;
   }
 }
 

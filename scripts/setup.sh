@@ -15,11 +15,13 @@ needed_disk_gb=8       # 4.6 GB of wheels installed, their downloads beside them
 minimum_driver=580.65  # CUDA 13
 
 apt_packages=(g++ cmake ninja-build ccache lld pkg-config python3-venv libyaml-cpp-dev libgtest-dev libgmock-dev
-  libbenchmark-dev libcli11-dev nlohmann-json3-dev libspdlog-dev libfmt-dev libsimdjson-dev libxxhash-dev)
+  libbenchmark-dev libcli11-dev nlohmann-json3-dev libspdlog-dev libfmt-dev libsimdjson-dev libxxhash-dev
+  libhwloc-dev)
 dnf_packages=(gcc-c++ cmake ninja-build ccache lld pkgconf-pkg-config python3 yaml-cpp-devel gtest-devel gmock-devel
-  google-benchmark-devel cli11-devel json-devel spdlog-devel fmt-devel simdjson-devel xxhash-devel)
+  google-benchmark-devel cli11-devel json-devel spdlog-devel fmt-devel simdjson-devel xxhash-devel
+  hwloc-devel)
 pacman_packages=(gcc cmake ninja ccache lld pkgconf python yaml-cpp gtest benchmark cli11 nlohmann-json spdlog fmt
-  simdjson xxhash)
+  simdjson xxhash hwloc)
 
 say() { printf 'setup: %s\n' "$*"; }
 

@@ -45,9 +45,21 @@ void for_each_tensor_of_part(const DeviceWork& work, const OpContext& context, c
   }
 }
 
+// The slot carries the layer's tag when its last piece is on the way.
+void fetch_piece(const DeviceWork& work, OpContext& context, BufferKind slot) {
+  const int layer = context.op().layer;
+  const std::span<const std::byte> piece = context.read(BufferKind::kHostWire);
+  const auto offset = static_cast<size_t>(piece.data() - work.memory->layer(layer).wire.data());
+  context.copy(context.write(slot).subspan(offset, piece.size()), piece);
+  const BufferTable& buffers = context.buffers();
+  const int last = buffers[buffers.pieces(BufferKind::kHostWire, layer).back()].piece;
+  if (context.op().piece == last) context.tag_slot(slot, layout_hash(work, context));
+}
+
 void fetch(const DeviceWork& work, OpContext& context) {
   const BufferKind slot = declared(context, Mode::kWrite, BufferKind::kWeightSlot, BufferKind::kHeadSlot);
-  const std::span<const std::byte> wire = context.read(BufferKind::kHostWire);
+  if (context.op().piece != kWholeLayer) return fetch_piece(work, context, slot);
+  const std::span<const std::byte> wire = context.read_pieces(BufferKind::kHostWire);
   const std::span<std::byte> to = context.write(slot);
   if (context.op().part < 0) {
     context.copy(to.first(wire.size()), wire);

@@ -7,6 +7,8 @@
 #include "core/bf16.h"
 #include "core/check.h"
 #include "model/layer_specs.h"
+#include "optim/cast_kernels.h"
+#include "optim/gradient_accumulation.h"
 
 namespace penstock {
 namespace {
@@ -19,27 +21,31 @@ struct Occurrence {
   int64_t position;
 };
 
+template <typename Value>
+std::span<const Value> values(const std::byte* from, size_t count) {
+  return {reinterpret_cast<const Value*>(from), count};
+}
+template <typename Value>
+std::span<Value> values(std::byte* to, size_t count) {
+  return {reinterpret_cast<Value*>(to), count};
+}
+
 void convert_row(const std::byte* from, DType from_dtype, std::byte* to, DType to_dtype, int64_t columns) {
+  const auto count = static_cast<size_t>(columns);
   if (from_dtype == to_dtype) {
-    std::memcpy(to, from, static_cast<size_t>(columns) * dtype_bytes(to_dtype));
+    std::memcpy(to, from, count * dtype_bytes(to_dtype));
   } else if (to_dtype == DType::kFloat32) {
-    const auto* input = reinterpret_cast<const bf16_bits*>(from);
-    auto* output = reinterpret_cast<float*>(to);
-    for (int64_t c = 0; c < columns; ++c) output[c] = float_from_bf16(input[c]);
+    cast_to_float(values<bf16_bits>(from, count), values<float>(to, count));
   } else {
-    const auto* input = reinterpret_cast<const float*>(from);
-    auto* output = reinterpret_cast<bf16_bits*>(to);
-    for (int64_t c = 0; c < columns; ++c) output[c] = bf16_from_float(input[c]);
+    cast_to_bfloat16(values<float>(from, count), values<bf16_bits>(to, count));
   }
 }
 
 void add_row(const std::byte* from, DType dtype, std::span<float> sum) {
   if (dtype == DType::kFloat32) {
-    const auto* input = reinterpret_cast<const float*>(from);
-    for (size_t c = 0; c < sum.size(); ++c) sum[c] += input[c];
+    accumulate_gradient(values<float>(from, sum.size()), sum);
   } else {
-    const auto* input = reinterpret_cast<const bf16_bits*>(from);
-    for (size_t c = 0; c < sum.size(); ++c) sum[c] += float_from_bf16(input[c]);
+    accumulate_gradient(values<bf16_bits>(from, sum.size()), sum);
   }
 }
 

@@ -11,7 +11,12 @@ namespace {
 
 bool is_weight_slot(BufferKind kind) { return kind == BufferKind::kWeightSlot || kind == BufferKind::kHeadSlot; }
 
-// For each op the weight slots whose last reader it is before the slot is written again or the step ends.
+bool reads(const Op& op, BufferIndex buffer) {
+  return std::find(op.accesses.begin(), op.accesses.end(), Access{buffer, Mode::kRead}) != op.accesses.end();
+}
+
+// For each op the weight slots whose last reader it is before the slot is written anew or the step ends. A fetch that
+// fills a slot up, which reads and writes it, does neither.
 std::vector<std::vector<BufferIndex>> slots_released_after(const Schedule& schedule) {
   std::vector<std::vector<BufferIndex>> released(schedule.ops().size());
   std::vector<int64_t> last_reader(schedule.buffers().size(), -1);
@@ -20,12 +25,14 @@ std::vector<std::vector<BufferIndex>> slots_released_after(const Schedule& sched
     last_reader[slot] = -1;
   };
   for (size_t index = 0; index < schedule.ops().size(); ++index) {
-    for (const Access& access : schedule.ops()[index].accesses) {
+    const Op& op = schedule.ops()[index];
+    for (const Access& access : op.accesses) {
       if (!is_weight_slot(schedule.buffers()[access.buffer].kind)) continue;
-      if (access.mode == Mode::kWrite)
-        release(access.buffer);
-      else
+      if (op.kind != OpKind::kFetch) {
         last_reader[access.buffer] = static_cast<int64_t>(index);
+      } else if (!reads(op, access.buffer)) {
+        release(access.buffer);
+      }
     }
   }
   for (BufferIndex slot = 0; slot < schedule.buffers().size(); ++slot) release(slot);

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "model/layer_specs.h"
 #include "streaming/embedding_rows.h"
+#include "streaming/update_progress.h"
 
 namespace penstock {
 namespace {
@@ -45,30 +46,31 @@ class HostWork {
         inputs_(inputs),
         batch_table_(batch_table(shape)),
         touched_rows_offset_(touched_rows_offset(shape)),
-        applied_updates_(static_cast<size_t>(memory.layer_count()), 0) {}
+        updates_(shape, memory) {}
 
-  // A layer takes each update once: when a step dies among its pending updates, the drain that follows does the rest.
   void update(OpContext& context) {
     const int layer = context.op().layer;
-    uint64_t& applied = applied_updates_[static_cast<size_t>(layer)];
-    if (applied == inputs_.update_id) return;
-    applied = inputs_.update_id;
-    LayerStateView state{&layout(layer), shape_.format, context.write(BufferKind::kHostWire),
-                         context.write(BufferKind::kHostState)};
+    if (context.op().piece == kHotRows) updates_.set_hot_rows(inputs_.micro_batches);
     AdamWStep step = inputs_.update;
+    step.layer = static_cast<uint32_t>(layer);
     if (context.declares(BufferKind::kDecision, Mode::kRead)) {
       const Decision& decision = as<Decision>(context.read(BufferKind::kDecision));
       CHECK(decision.verdict == Verdict::kApply);
       step.gradient_scale = decision.clip_factor;
     }
-    if (adamw_update(state, gradient_view(layer, context.read(BufferKind::kHostGradient)), step, team_)) return;
+    const LayerGradientView gradient = gradient_view(layer, context.read(BufferKind::kHostGradient));
+    bool finite = true;
+    for (const UpdatePart& part : updates_.take(layer, context.op().piece, inputs_.update_id)) {
+      finite &= adamw_update(memory_.layer(layer), gradient, step, team_, part);
+    }
+    if (finite) return;
     throw Error(ExitCode::kNumericStop,
                 "a weight became infinite or NaN; lower training.learning_rate or resume from the last checkpoint");
   }
 
   void embed(OpContext& context) {
     const MicroBatch& batch = micro_batch(context);
-    const std::span<const std::byte> table = embedding_table(memory_, context.read(BufferKind::kHostWire));
+    const std::span<const std::byte> table = embedding_table(memory_, context.read_pieces(BufferKind::kHostWire));
     const std::span<std::byte> staging = context.write(BufferKind::kEmbedStaging);
     const uint64_t rows_bytes = staging.size() - batch_table_.bytes();
     gather_rows(table, wire_dtype(shape_.format), batch.tokens, shape_.model.hidden_size, staging.first(rows_bytes),
@@ -140,8 +142,8 @@ class HostWork {
   WorkerTeam& team_;
   const StepInputs& inputs_;
   BatchTable batch_table_;
-  uint64_t touched_rows_offset_;           // in the embedding's host gradient
-  std::vector<uint64_t> applied_updates_;  // per layer, the newest update's id
+  uint64_t touched_rows_offset_;  // in the embedding's host gradient
+  UpdateProgress updates_;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "core/first_touch.h"
 
 namespace penstock {
 namespace {
@@ -15,31 +16,49 @@ bool crosses_link(BufferKind kind) {
 
 }  // namespace
 
-LayerStore::LayerStore(const BufferTable& buffers, ModelMemory& memory, Device& device)
+LayerStore::LayerStore(const BufferTable& buffers, ModelMemory& memory, Device& device, WorkerTeam* team)
     : buffers_(buffers), memory_(memory), tags_(buffers.size()) {
   uint64_t host_bytes = 0, device_bytes = 0;
   for (const Buffer& buffer : buffers_.all()) {
     if (in_model_memory(buffer.kind)) continue;
     (on_device(buffer.kind) ? device_bytes : host_bytes) += align_up(buffer.bytes, kPageBytes);
   }
-  host_arena_ = std::make_unique<Arena>("host staging", host_bytes);
+  ArenaOptions arena_options = memory_.arena_options();
+  arena_options.notice = {};  // what the system refuses here, it has refused for the model's memory
+  host_arena_ = std::make_unique<Arena>("host staging", host_bytes, arena_options);
   std::span<std::byte> device_arena = device.allocate("slots, activations and workspace", device_bytes);
   bytes_.reserve(buffers_.size());
+  uint64_t piece_offset = 0;
   for (const Buffer& buffer : buffers_.all()) {
     const uint64_t padded_bytes = align_up(buffer.bytes, kPageBytes);
     if (in_model_memory(buffer.kind)) {
-      bytes_.push_back(memory_.bytes(buffer.kind, buffer.index));
+      const std::span<std::byte> layer = memory_.bytes(buffer.kind, buffer.index);
+      if (buffer.piece <= 0) piece_offset = 0;
+      bytes_.push_back(buffer.piece >= 0 ? layer.subspan(piece_offset, buffer.bytes) : layer);
+      piece_offset += buffer.bytes;
     } else if (on_device(buffer.kind)) {
       bytes_.push_back(device_arena.first(buffer.bytes));
       device_arena = device_arena.subspan(padded_bytes);
     } else {
       bytes_.push_back(host_arena_->allocate(padded_bytes, kPageBytes).first(buffer.bytes));
     }
-    CHECK_EQ(bytes_.back().size(), buffer.bytes);
+    const bool by_rows =
+        buffer.piece == kHotRows || buffer.piece == kColdRows;  // these name the layer's bytes in turns
+    if (!by_rows) CHECK_EQ(bytes_.back().size(), buffer.bytes);
   }
   host_arena_->seal();
+  if (team != nullptr) touch_host(*team);
   registration_ = device.register_host(host_regions());
   device.seal();
+}
+
+void LayerStore::touch_host(WorkerTeam& team) {
+  std::vector<std::span<std::byte>> regions;
+  for (size_t i = 0; i < bytes_.size(); ++i) {
+    const BufferKind kind = buffers_.all()[i].kind;
+    if (!in_model_memory(kind) && !on_device(kind) && !bytes_[i].empty()) regions.push_back(bytes_[i]);
+  }
+  touch_fresh(regions, team, {.calls = memory_.arena_options().calls});
 }
 
 std::vector<HostRegion> LayerStore::host_regions() const {

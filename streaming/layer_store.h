@@ -25,8 +25,9 @@ struct SlotTag {
 
 class LayerStore {
  public:
-  // Throws Error(kDoesNotFit) when the device's budget or the host's memory does not suffice.
-  LayerStore(const BufferTable& buffers, ModelMemory& memory, Device& device);
+  // Throws Error(kDoesNotFit) when the device's budget or the host's memory does not suffice. Host memory of its own is
+  // mapped as `memory` is; `team` touches it first, null leaves that to whoever comes.
+  LayerStore(const BufferTable& buffers, ModelMemory& memory, Device& device, WorkerTeam* team = nullptr);
 
   const BufferTable& buffers() const { return buffers_; }
   ModelMemory& memory() { return memory_; }
@@ -37,6 +38,7 @@ class LayerStore {
   void check_tag(BufferIndex slot, const SlotTag& expected) const;
 
  private:
+  void touch_host(WorkerTeam& team);
   std::vector<HostRegion> host_regions() const;
 
   BufferTable buffers_;

@@ -10,20 +10,39 @@ bool in_model_memory(BufferKind kind) {
   return kind == BufferKind::kHostWire || kind == BufferKind::kHostState || kind == BufferKind::kHostGradient;
 }
 
-ModelMemory::ModelMemory(const RunShape& shape, const BufferTable& buffers)
-    : config_(shape.model), format_(shape.format), layouts_(layer_layouts(shape.model, shape.trainable)) {
+namespace {
+
+// One per kind and index: the pieces of a layer's wire weights lie in one run of bytes.
+std::vector<Buffer> model_buffers(const BufferTable& buffers) {
   std::vector<Buffer> wanted;
-  uint64_t total_bytes = 0;
   for (const Buffer& buffer : buffers.all()) {
     if (!in_model_memory(buffer.kind)) continue;
-    wanted.push_back(buffer);
-    total_bytes += align_up(buffer.bytes, kPageBytes);
+    const bool continues = buffer.piece != kWholeLayer && !wanted.empty() && wanted.back().kind == buffer.kind &&
+                           wanted.back().index == buffer.index;
+    if (continues) {
+      wanted.back().bytes += buffer.bytes;
+    } else {
+      wanted.push_back(buffer);
+    }
   }
+  return wanted;
+}
+
+}  // namespace
+
+ModelMemory::ModelMemory(const RunShape& shape, const BufferTable& buffers, const ArenaOptions& options)
+    : config_(shape.model),
+      format_(shape.format),
+      layouts_(layer_layouts(shape.model, shape.trainable)),
+      arena_options_(options) {
+  std::vector<Buffer> wanted = model_buffers(buffers);
+  uint64_t total_bytes = 0;
+  for (const Buffer& buffer : wanted) total_bytes += align_up(buffer.bytes, kPageBytes);
   // Index first, then kind: a layer's wire weights, state and gradient become neighbours.
   std::stable_sort(wanted.begin(), wanted.end(), [](const Buffer& a, const Buffer& b) {
     return a.index != b.index ? a.index < b.index : a.kind < b.kind;
   });
-  arena_ = std::make_unique<Arena>("host weights and optimizer state", total_bytes);
+  arena_ = std::make_unique<Arena>("host weights and optimizer state", total_bytes, arena_options_);
   for (const Buffer& buffer : wanted) {
     places_.push_back({buffer.kind, buffer.index,
                        arena_->allocate(align_up(buffer.bytes, kPageBytes), kPageBytes).first(buffer.bytes)});
@@ -37,20 +56,10 @@ std::span<std::byte> ModelMemory::bytes(BufferKind kind, int index) const {
   return place->bytes;
 }
 
-void ModelMemory::touch(WorkerTeam& team) {
-  constexpr uint64_t kChunkBytes = 256 * kPageBytes;
-  for (const Place& place : places_) {
-    const uint64_t chunks = align_up(place.bytes.size(), kChunkBytes) / kChunkBytes;
-    team.run(static_cast<int64_t>(chunks), [&](int64_t chunk) {
-      const uint64_t begin = static_cast<uint64_t>(chunk) * kChunkBytes;
-      const uint64_t end = std::min<uint64_t>(begin + kChunkBytes, place.bytes.size());
-      for (uint64_t offset = begin; offset < end; offset += kPageBytes) {
-        // Volatile: a store of what is there already must not be left out.
-        volatile std::byte& first = place.bytes[offset];
-        first = first;
-      }
-    });
-  }
+void ModelMemory::touch(WorkerTeam& team, const TouchOptions& options) {
+  std::vector<std::span<std::byte>> regions;
+  for (const Place& place : places_) regions.push_back(place.bytes);
+  touch_fresh(regions, team, options);
 }
 
 LayerStateView ModelMemory::layer(int layer) const {

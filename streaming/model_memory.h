@@ -8,6 +8,7 @@
 
 #include "core/arena.h"
 #include "core/device.h"
+#include "core/first_touch.h"
 #include "core/layer_layout.h"
 #include "core/worker_team.h"
 #include "model/model_config.h"
@@ -25,7 +26,7 @@ class ModelMemory {
  public:
   // Carves what `buffers` names: wire weights always; state and gradients where the purpose has them. Per layer the
   // order is wire, state, gradient, so that an update streams linearly. Throws Error(kDoesNotFit).
-  ModelMemory(const RunShape& shape, const BufferTable& buffers);
+  ModelMemory(const RunShape& shape, const BufferTable& buffers, const ArenaOptions& options = {});
 
   const ModelConfig& config() const { return config_; }
   StateFormat format() const { return format_; }
@@ -37,8 +38,11 @@ class ModelMemory {
   // All of it, for a device to register. What crosses the link: wire weights and gradients, an untied embedding's
   // aside.
   std::vector<HostRegion> host_regions() const;
-  // Brings fresh pages into memory by all threads: pinning them would do it by one. Bytes keep their values.
-  void touch(WorkerTeam& team);
+  // Brings fresh pages into memory, before they are filled or pinned. As touch_fresh(): throws Error(kDoesNotFit).
+  void touch(WorkerTeam& team, const TouchOptions& options = {});
+  uint64_t mapped_bytes() const { return arena_->capacity_bytes(); }
+  // As this memory was mapped: for memory that goes with it.
+  const ArenaOptions& arena_options() const { return arena_options_; }
   // Wire weights and state of one layer; `state` is empty where the purpose has none or the layer is frozen, both are
   // where the layer has no tensors.
   LayerStateView layer(int layer) const;
@@ -54,6 +58,7 @@ class ModelMemory {
   ModelConfig config_;
   StateFormat format_;
   std::vector<LayerLayout> layouts_;
+  ArenaOptions arena_options_;
   std::unique_ptr<Arena> arena_;
   std::vector<Place> places_;
 };

@@ -44,6 +44,20 @@ std::span<const std::byte> OpContext::read(BufferKind kind, int index, int micro
   return store_.bytes(wanted);
 }
 
+std::span<const std::byte> OpContext::read_pieces(BufferKind kind) const {
+  std::span<const std::byte> joined;
+  for (const Access& access : op().accesses) {
+    if (access.mode != Mode::kRead || schedule_.buffers()[access.buffer].kind != kind) continue;
+    const std::span<const std::byte> piece = store_.bytes(access.buffer);
+    if (joined.empty()) joined = piece;
+    if (piece.data() == joined.data()) continue;  // the first, or rows of the same bytes
+    CHECK(piece.data() == joined.data() + joined.size());
+    joined = {joined.data(), joined.size() + piece.size()};
+  }
+  CHECK(joined.data() != nullptr);
+  return joined;
+}
+
 std::span<std::byte> OpContext::write(BufferKind kind) const { return store_.bytes(find(kind, Mode::kWrite)); }
 
 bool OpContext::declares(BufferKind kind, Mode mode) const {

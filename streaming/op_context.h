@@ -25,6 +25,8 @@ class OpContext {
   std::span<const std::byte> read(BufferKind kind) const;
   std::span<const std::byte> read(BufferKind kind, int index, int micro_batch = -1) const;
   std::span<std::byte> write(BufferKind kind) const;
+  // Wire weights: all pieces that the op reads, which lie side by side. CHECKs that there are some.
+  std::span<const std::byte> read_pieces(BufferKind kind) const;
   bool declares(BufferKind kind, Mode mode) const;
   const BufferTable& buffers() const { return schedule_.buffers(); }
 

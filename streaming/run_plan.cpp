@@ -12,7 +12,7 @@ constexpr uint64_t kHeadStatisticsPerToken = 3;  // maximum, sum of exponentials
 
 LayerBytes layer_bytes(const RunShape& shape, const LayerLayout& layout) {
   return {.wire = layout.slab_bytes(dtype_bytes(wire_dtype(shape.format))),
-          .state = layout.trainable_bytes(state_bytes_per_element(shape.format)),
+          .state = state_bytes(shape.format, layout.trainable_elements()),
           .host_gradient = layout.trainable_bytes(dtype_bytes(shape.gradient)),
           .gradient_slot = layout.trainable_bytes(sizeof(float))};
 }
@@ -29,9 +29,27 @@ LayerBytes largest_head_part(const RunShape& shape) {
   return largest;
 }
 
-StepBytes step_bytes(const RunShape& shape, const std::vector<LayerLayout>& layouts, const DecoderBytes& decoder) {
+// Where deferred updates may be cut: every layer by pieces, the embedding's owner by the rows that a step's tokens
+// name.
+void cut_wire(const RunShape& shape, const StepSettings& settings, const std::vector<LayerLayout>& layouts,
+              StepBytes& bytes) {
+  const uint64_t width = dtype_bytes(wire_dtype(shape.format));
+  for (size_t layer = 0; layer < layouts.size(); ++layer) {
+    for (const UpdatePiece& piece : update_pieces(layouts[layer], width, shape.update_piece_bytes)) {
+      bytes.layers[layer].wire_pieces.push_back((piece.end_element - piece.first_element) * width);
+    }
+  }
+  const int64_t tokens = shape.rows * shape.length * settings.micro_batches;
+  const auto rows = static_cast<uint64_t>(std::min(tokens, shape.model.vocab_size));
+  LayerBytes& owner = settings.tied_head ? bytes.layers.back() : bytes.layers.front();
+  owner.hot_rows = rows * static_cast<uint64_t>(shape.model.hidden_size) * width;
+}
+
+StepBytes step_bytes(const RunShape& shape, const StepSettings& settings, const std::vector<LayerLayout>& layouts,
+                     const DecoderBytes& decoder) {
   StepBytes bytes;
   for (const LayerLayout& layout : layouts) bytes.layers.push_back(layer_bytes(shape, layout));
+  cut_wire(shape, settings, layouts, bytes);
   if (layouts.front().trains()) {
     bytes.layers.front().host_gradient = touched_rows_offset(shape) + static_cast<uint64_t>(shape.model.vocab_size);
   }
@@ -89,7 +107,7 @@ RunPlan plan_run(const RunShape& shape, StepSettings settings) {
   for (const LayerLayout& layout : layouts) settings.trained_layers.push_back(layout.trains() ? 1 : 0);
   settings.trains_embedding = embedding_place(layouts).spec.trainable;
   const DecoderBytes decoder = decoder_bytes(shape.model, decoder_settings(shape));
-  return {shape, decoder, StepPlanner(settings, step_bytes(shape, layouts, decoder))};
+  return {shape, decoder, StepPlanner(settings, step_bytes(shape, settings, layouts, decoder))};
 }
 
 BatchTable batch_table(const RunShape& shape) { return BatchTable(shape.rows * shape.length); }

@@ -8,6 +8,7 @@
 #include "streaming/batch_table.h"
 #include "streaming/plan/memory_plan.h"
 #include "streaming/plan/step_planner.h"
+#include "streaming/update_pieces.h"
 
 namespace penstock {
 
@@ -25,6 +26,7 @@ struct RunShape {
   TrainablePatterns trainable = {};   // empty: all; layouts follow from it, in evaluation too
   int head_parts = 1;                 // above 1: the head comes in parts; changes rounding
   bool deterministic = true;          // on CUDA
+  uint64_t update_piece_bytes = kUpdatePieceBytes;
 };
 
 struct RunPlan {

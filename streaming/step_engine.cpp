@@ -21,10 +21,12 @@ std::unique_ptr<StepRunner> make_runner(Device& device, LayerStore& store, const
 
 size_t longest_schedule(const StepPlanner& planner) {
   const StepSettings& settings = planner.settings();
-  // Ops of a training step: at most 8 a layer or part of the head, 2 for each of these and every micro-batch, and a few
-  // per micro-batch.
+  // Ops of a training step: at most 8 a layer or part of the head, an update and a fetch for every piece of a layer, 2
+  // for each layer or part and every micro-batch, and a few per micro-batch.
   const auto layers = static_cast<size_t>(settings.block_count + 2 + settings.head_parts);
-  return 8 * layers + static_cast<size_t>(settings.micro_batches) * (2 * layers + 8);
+  size_t pieces = 0;
+  for (const Buffer& buffer : planner.buffers().all()) pieces += buffer.kind == BufferKind::kHostWire ? 1 : 0;
+  return 8 * layers + 2 * pieces + static_cast<size_t>(settings.micro_batches) * (2 * layers + 8);
 }
 
 }  // namespace
@@ -33,12 +35,13 @@ StepEngine::StepEngine(const RunPlan& plan, ModelMemory& memory, Device& device,
     : plan_(plan),
       memory_(memory),
       device_(device),
-      team_(options.optimizer_threads),
+      team_(WorkerTeamOptions{
+          .thread_count = options.optimizer_threads, .cpus = options.optimizer_cpus, .notice = options.notice}),
       maths_(options.make_maths ? options.make_maths() : make_maths(device, plan)),
       decoder_(plan.shape.model, decoder_settings(plan.shape), *maths_),
       head_parts_(head_part_layouts(plan.shape)),
       pace_(options.pace),
-      store_(plan.planner.buffers(), memory, device) {
+      store_(plan.planner.buffers(), memory, device, &team_) {
   CHECK_EQ(memory.layouts().size(), plan.planner.settings().trained_layers.size());
   for (size_t layer = 0; layer < memory.layouts().size(); ++layer) {
     CHECK_EQ(memory.layouts()[layer].trains(), plan.planner.settings().trained_layers[layer] != 0);

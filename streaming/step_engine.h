@@ -23,6 +23,8 @@ enum class IssueOrder : uint8_t { kLanes, kList, kRandom };  // kList and kRando
 
 struct EngineOptions {
   int optimizer_threads = 1;
+  std::vector<std::vector<int>> optimizer_cpus = {};        // as WorkerTeamOptions::cpus
+  std::function<void(const std::string&)> notice = {};      // and its notice
   std::function<std::unique_ptr<Maths>()> make_maths = {};  // instead of the device's own (tests)
   IssueOrder order = IssueOrder::kLanes;
   uint64_t order_seed = 0;

@@ -19,7 +19,8 @@ AdamWStep Trainer::update_of(int64_t step, int64_t update_count) const {
           .eps = settings_.eps,
           .weight_decay = settings_.weight_decay,
           .update_count = update_count,
-          .gradient_scale = 1};
+          .gradient_scale = 1,
+          .seed = settings_.seed};
 }
 
 StepReport Trainer::step(const StepBatch& batch) {

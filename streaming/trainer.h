@@ -20,6 +20,7 @@ struct TrainerSettings {
   double eps = 1e-8;
   double weight_decay = 0;
   double max_grad_norm = 1;  // 0: no clipping
+  uint64_t seed = 0;         // of stochastic rounding, in the formats that have it
 };
 
 // What a checkpoint needs to continue.

@@ -15,6 +15,7 @@
 #include "model/finite_values.h"
 #include "model/hf_folder.h"
 #include "model/strict_json.h"
+#include "optim/state_planes.h"
 #include "streaming/weight_values.h"
 
 namespace penstock {
@@ -67,11 +68,11 @@ void require_finite_wire(const StoredTensor& stored, uint64_t first, std::span<c
 
 void load_piece(const WeightFolder& weights, const LayerStateView& view, const Piece& piece, std::span<float> buffer) {
   const std::string& name = piece.place->spec.name;
-  // split_master of a bf16 value is that value and no remainder; an fp32 master is the value itself.
+  // A bf16 master is the value itself, split_master of a bf16 value is that value and no remainder.
   const bool is_narrow = wire_dtype(view.format) == DType::kBFloat16;
   if (piece.stored.entry->dtype == (is_narrow ? "BF16" : "F32")) {
     weights.read_stored(name, piece.first, wire_elements(view, *piece.place, piece.first, piece.count));
-    clear_state(view, *piece.place, piece.first, piece.count);
+    if (has_state(view, *piece.place)) clear_moments(view, piece.place->offset + piece.first, piece.count);
     return;
   }
   for (uint64_t done = 0; done < piece.count;) {

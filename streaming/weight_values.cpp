@@ -1,10 +1,10 @@
 #include "streaming/weight_values.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include "core/bf16.h"
 #include "core/check.h"
+#include "optim/cast_kernels.h"
 #include "optim/state_planes.h"
 
 namespace penstock {
@@ -24,7 +24,11 @@ void store_values(const LayerStateView& view, const TensorPlace& place, uint64_t
     return;
   }
   auto* wire = reinterpret_cast<bf16_bits*>(out.data());
-  for (size_t i = 0; i < values.size(); ++i) wire[i] = split_master(values[i]).hi;
+  if (view.format == StateFormat::kExact) {
+    for (size_t i = 0; i < values.size(); ++i) wire[i] = split_master(values[i]).hi;
+  } else {
+    cast_to_bfloat16(values, {wire, values.size()});
+  }
 }
 
 std::span<std::byte> wire_elements(const LayerStateView& view, const TensorPlace& place, uint64_t first,
@@ -34,17 +38,6 @@ std::span<std::byte> wire_elements(const LayerStateView& view, const TensorPlace
   const uint64_t width = dtype_bytes(wire_dtype(view.format));
   CHECK_LE((place.offset + first + count) * width, view.wire.size());
   return view.wire.subspan((place.offset + first) * width, count * width);
-}
-
-void clear_state(const LayerStateView& view, const TensorPlace& place, uint64_t first, uint64_t count) {
-  if (!has_state(view, place)) return;
-  CHECK_LE(first, place.element_count);
-  CHECK_LE(count, place.element_count - first);
-  const StatePlanes planes = state_planes(view);
-  const uint64_t offset = place.offset + first;
-  if (planes.lo != nullptr) std::fill_n(planes.lo + offset, count, uint16_t{0});
-  std::fill_n(planes.m + offset, count, 0.0f);
-  std::fill_n(planes.v + offset, count, 0.0f);
 }
 
 void read_values(const LayerStateView& view, const TensorPlace& place, DType dtype, uint64_t first,
@@ -57,15 +50,18 @@ void read_values(const LayerStateView& view, const TensorPlace& place, DType dty
   }
   if (dtype == DType::kBFloat16) {
     const auto* master = reinterpret_cast<const float*>(wire.data());
-    auto* to = reinterpret_cast<bf16_bits*>(out.data());
-    for (size_t i = 0; i < count; ++i) to[i] = bf16_from_float(master[i]);
+    cast_to_bfloat16({master, count}, {reinterpret_cast<bf16_bits*>(out.data()), count});
     return;
   }
-  CHECK(dtype == DType::kFloat32 && view.format == StateFormat::kExact);
+  CHECK(dtype == DType::kFloat32);
   const auto* hi = reinterpret_cast<const bf16_bits*>(wire.data());
-  const uint16_t* lo = has_state(view, place) ? state_planes(view).lo + place.offset + first : nullptr;
   auto* to = reinterpret_cast<float*>(out.data());
-  for (size_t i = 0; i < count; ++i) to[i] = lo != nullptr ? join_master(hi[i], lo[i]) : float_from_bf16(hi[i]);
+  if (view.format != StateFormat::kExact || !has_state(view, place)) {
+    cast_to_float({hi, count}, {to, count});
+    return;
+  }
+  const uint16_t* lo = state_planes(view).lo + place.offset + first;
+  for (size_t i = 0; i < count; ++i) to[i] = join_master(hi[i], lo[i]);
 }
 
 }  // namespace penstock

@@ -2,6 +2,7 @@
 #include "core/cuda/linked_runtime.h"
 
 #include <cuda_runtime_api.h>
+#include <fmt/format.h>
 
 namespace penstock {
 namespace {
@@ -48,7 +49,9 @@ class LinkedRuntime final : public CudaRuntime {
   CudaStatus get_properties(int device, CudaProperties* properties) override {
     cudaDeviceProp found{};
     const cudaError_t error = cudaGetDeviceProperties(&found, device);
-    if (error == cudaSuccess) *properties = {found.name, found.totalGlobalMem, found.major, found.minor};
+    if (error != cudaSuccess) return status_of(error);
+    *properties = {found.name, found.totalGlobalMem, found.major, found.minor,
+                   fmt::format("{:04x}:{:02x}:{:02x}.0", found.pciDomainID, found.pciBusID, found.pciDeviceID)};
     return status_of(error);
   }
   CudaStatus get_driver_version(int* version) override { return status_of(cudaDriverGetVersion(version)); }

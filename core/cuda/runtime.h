@@ -39,6 +39,7 @@ struct CudaProperties {
   uint64_t memory_bytes = 0;
   int major = 0;  // compute capability
   int minor = 0;
+  std::string pci_address = {};  // "0000:65:00.0"; empty: unknown
 };
 
 // cudaStream_t and cudaEvent_t; never looked into.

@@ -53,6 +53,11 @@ std::string content_text(const Content& content, int block_count) {
   std::string text(what_name(content.what));
   if (content.layer >= 0) text += " of " + layer_label(content.layer, block_count);
   if (content.part >= 0) text += ", part " + std::to_string(content.part);
+  if (content.piece == kHotRows || content.piece == kColdRows) {
+    text += content.piece == kHotRows ? ", hot rows" : ", cold rows";
+  } else if (content.piece != kWholeLayer) {
+    text += ", piece " + std::to_string(content.piece);
+  }
   if (content.micro_batch >= 0) {
     const bool is_sum = content.what == What::kGradient || content.what == What::kLoss;
     text += (is_sum ? " up to m" : " for m") + std::to_string(content.micro_batch);
@@ -66,7 +71,7 @@ BufferContents::BufferContents(const Schedule& first) : schedule_(&first), conte
   for (BufferIndex i = 0; i < contents_.size(); ++i) {
     const Buffer& buffer = first.buffers()[i];
     if (buffer.kind == BufferKind::kHostWire)
-      contents_[i] = {.what = What::kWeights, .layer = buffer.index, .version = 0};
+      contents_[i] = {.what = What::kWeights, .layer = buffer.index, .piece = buffer.piece, .version = 0};
     if (buffer.kind == BufferKind::kHostState)
       contents_[i] = {.what = What::kState, .layer = buffer.index, .version = 0};
   }
@@ -130,10 +135,6 @@ void BufferContents::scratch(BufferKind kind) {
   }
   taken_[static_cast<size_t>(position)] = true;
   contents_[op_->accesses[static_cast<size_t>(position)].buffer] = Content{};
-}
-
-const Content& BufferContents::held(BufferKind kind, int index) const {
-  return contents_[schedule_->buffers().find(kind, index)];
 }
 
 void BufferContents::report(const std::string& what) {

@@ -11,8 +11,8 @@ namespace penstock {
 
 enum class What : uint8_t {
   kNothing,             // never written
-  kWeights,             // layer, version; in a slot also step
-  kState,               // layer, version
+  kWeights,             // layer, version, piece (in a slot: the last one fetched); in a slot also step
+  kState,               // layer, version, piece (the last one updated; whole: none is yet)
   kBatchTable,          // micro_batch, step
   kActivation,          // layer (its output), micro_batch, step
   kSaved,               // layer, micro_batch, step
@@ -33,6 +33,7 @@ struct Content {
   What what = What::kNothing;
   int layer = -1;
   int part = -1;  // of the head; -1: whole
+  int piece = kWholeLayer;
   int micro_batch = -1;
   int version = -1;  // of weights and state: updates applied
   int step = -1;     // position in the sequence
@@ -62,7 +63,7 @@ class BufferContents {
   // For buffers whose bytes carry nothing from op to op.
   void scratch(BufferKind kind);
 
-  const Content& held(BufferKind kind, int index) const;
+  const Content& held(BufferIndex buffer) const { return contents_[buffer]; }
   // A finding about the current op, or about the whole step outside of begin_op and end_op.
   void report(const std::string& what);
   const std::vector<ScheduleFinding>& findings() const { return findings_; }

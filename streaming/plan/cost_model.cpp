@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/check.h"
+
 namespace penstock {
 namespace {
 
@@ -11,11 +13,36 @@ uint64_t declared_bytes(const Op& op, const BufferTable& buffers) {
   return bytes;
 }
 
+// All pieces of a layer's wire weights that the op reads.
+uint64_t wire_bytes(const Op& op, const BufferTable& buffers) {
+  uint64_t bytes = 0;
+  for (const Access& access : op.accesses) {
+    const Buffer& buffer = buffers[access.buffer];
+    if (access.mode == Mode::kRead && buffer.kind == BufferKind::kHostWire) bytes += buffer.bytes;
+  }
+  return bytes;
+}
+
 // A slot may be larger than the layer it holds: the smaller end is what crosses.
 uint64_t copied_bytes(const Op& op, const BufferTable& buffers) {
-  uint64_t bytes = UINT64_MAX;
-  for (const Access& access : op.accesses) bytes = std::min(bytes, buffers[access.buffer].bytes);
+  const uint64_t wire = wire_bytes(op, buffers);
+  uint64_t bytes = wire > 0 ? wire : UINT64_MAX;
+  for (const Access& access : op.accesses) {
+    const Buffer& buffer = buffers[access.buffer];
+    if (buffer.kind != BufferKind::kHostWire) bytes = std::min(bytes, buffer.bytes);
+  }
   return op.accesses.empty() ? 0 : bytes;
+}
+
+// A piece takes its share of the layer's gradient and state, which it declares as a whole.
+double update_bytes(const Op& op, const BufferTable& buffers) {
+  const uint64_t taken = wire_bytes(op, buffers);
+  CHECK_GE(op.layer, 0);
+  uint64_t layer = 0;
+  for (const BufferIndex piece : buffers.pieces(BufferKind::kHostWire, op.layer)) layer += buffers[piece].bytes;
+  const double share = layer == 0 ? 1.0 : static_cast<double>(taken) / static_cast<double>(layer);
+  const double shared = static_cast<double>(declared_bytes(op, buffers) - 2 * taken);
+  return 2 * static_cast<double>(taken) + share * shared;
 }
 
 uint64_t written_bytes(const Op& op, const BufferTable& buffers) {
@@ -40,8 +67,12 @@ double backward_share(const Op& op, const BufferTable& buffers, BufferKind gradi
   return (of_input ? 0.5 : 0.0) + (of_weights ? 0.5 : 0.0);
 }
 
+double transfer_seconds(double bytes, double bytes_per_second) {
+  return bytes_per_second > 0 ? bytes / bytes_per_second : 0.0;
+}
+
 double transfer_seconds(uint64_t bytes, double bytes_per_second) {
-  return bytes_per_second > 0 ? static_cast<double>(bytes) / bytes_per_second : 0.0;
+  return transfer_seconds(static_cast<double>(bytes), bytes_per_second);
 }
 
 }  // namespace
@@ -49,6 +80,7 @@ double transfer_seconds(uint64_t bytes, double bytes_per_second) {
 double CostModel::seconds(const Op& op, const BufferTable& buffers) const {
   switch (op.kind) {
     case OpKind::kUpdate:
+      return transfer_seconds(update_bytes(op, buffers), host_bytes_per_second);
     case OpKind::kNorm:
     case OpKind::kScatterEmbed:
     case OpKind::kSample:

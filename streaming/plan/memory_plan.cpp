@@ -152,7 +152,10 @@ void require_fit(const MemoryPlan& plan, const MemoryLimits& limits, const std::
   if (fits(plan, limits)) return;
   std::string text = "the run does not fit: ";
   const bool host_short = plan.host_bytes() > limits.host_bytes;
-  if (host_short) text += shortage("host memory (memory.host_memory_gb)", plan.host_bytes(), limits.host_bytes);
+  if (host_short) {
+    text += shortage("host memory (memory.host_memory_gb)", plan.host_bytes(), limits.host_bytes);
+    if (!limits.host_source.empty()) text += " (" + limits.host_source + ")";
+  }
   if (plan.device_bytes() > limits.device_bytes) {
     text += (host_short ? "; " : "") +
             shortage("device memory (device.memory_gb)", plan.device_bytes(), limits.device_bytes);

@@ -37,6 +37,7 @@ std::string format_memory_plan(const MemoryPlan& plan);
 struct MemoryLimits {
   uint64_t host_bytes = UINT64_MAX;
   uint64_t device_bytes = UINT64_MAX;
+  std::string host_source = {};  // what sets host_bytes, for the message
 };
 
 // One remedy that would help: `setting` as the user would write it, e.g. "memory.prefetch_depth=1".

@@ -43,7 +43,7 @@ std::string_view op_kind_name(OpKind kind);  // "Update", "FetchEmbed", ...
 LaneKind lane_of(OpKind kind);
 
 enum class BufferKind : uint8_t {
-  kHostWire,              // [layer]        wire weights, in the host arena
+  kHostWire,              // [layer:piece]  wire weights, in the host arena
   kHostState,             // [layer]        remainder or master, m, v
   kHostGradient,          // [layer]        in eager mode blocks share a ring: index = ring position + 1
   kEmbedStaging,          // [micro batch]  host: embedding rows, then the batch table
@@ -80,6 +80,12 @@ bool on_device(BufferKind kind);
 enum class IndexMeaning : uint8_t { kNone, kLayer, kNumber };  // kNone: always 0; kNumber: a slot, a row or a parity
 IndexMeaning index_meaning(BufferKind kind);
 
+// A piece of a layer's wire weights, where Update and Fetch take them one by one: 0, 1, ... in slab order, or, of the
+// layer that holds the embedding, the rows that this step's tokens name and the rest.
+inline constexpr int kWholeLayer = -1;
+inline constexpr int kHotRows = -2;
+inline constexpr int kColdRows = -3;
+
 using BufferIndex = uint32_t;
 using OpIndex = uint32_t;
 
@@ -94,8 +100,9 @@ struct Access {
 struct Op {
   OpKind kind;
   LaneKind lane;
-  int layer = -1;        // -1: the op belongs to no layer
-  int part = -1;         // of the head, where it comes in parts; -1: the whole layer
+  int layer = -1;  // -1: the op belongs to no layer
+  int part = -1;   // of the head, where it comes in parts; -1: the whole layer
+  int piece = kWholeLayer;
   int micro_batch = -1;  // -1: to no micro-batch
   std::vector<Access> accesses;
   std::vector<OpIndex> waits;  // producers on other lanes, at most one per lane, ascending; filled by ScheduleBuilder

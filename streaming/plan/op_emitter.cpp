@@ -10,14 +10,16 @@ OpEmitter::OpEmitter(const StepSettings& settings, const BufferTable& buffers, S
     : settings_(settings),
       buffers_(buffers),
       trains_(variant == StepVariant::kTrain || variant == StepVariant::kTrainPending),
+      updates_first_(variant == StepVariant::kTrainPending),
       decodes_(variant == StepVariant::kDecode),
       builder_(variant, settings.block_count, buffers) {}
 
-void OpEmitter::emit(OpKind kind, int layer, int micro_batch, const Buffers& reads, const Buffers& writes, int part) {
+void OpEmitter::emit(OpKind kind, int layer, int micro_batch, const Buffers& reads, const Buffers& writes, OpCut cut) {
   Op op{.kind = kind,
         .lane = lane_of(kind),
         .layer = layer,
-        .part = part,
+        .part = cut.part,
+        .piece = cut.piece,
         .micro_batch = micro_batch,
         .accesses = {},
         .waits = {}};
@@ -27,7 +29,16 @@ void OpEmitter::emit(OpKind kind, int layer, int micro_batch, const Buffers& rea
   builder_.emit(std::move(op));
 }
 
-BufferIndex OpEmitter::wire(int layer) const { return buffers_.find(BufferKind::kHostWire, layer); }
+OpEmitter::Buffers OpEmitter::wire(int layer, int piece) const {
+  if (piece == kWholeLayer) return buffers_.pieces(BufferKind::kHostWire, layer);
+  return {buffers_.find_piece(BufferKind::kHostWire, layer, piece)};
+}
+
+std::vector<int> OpEmitter::pieces(int layer) const {
+  std::vector<int> found;
+  for (const BufferIndex buffer : wire(layer)) found.push_back(buffers_[buffer].piece);
+  return found;
+}
 
 BufferIndex OpEmitter::weight_slot(int layer, int part) const {
   if (layer == head()) return buffers_.find(BufferKind::kHeadSlot, head_slot_of(settings_, part));
@@ -60,16 +71,19 @@ BufferIndex OpEmitter::host_gradient(int layer) const {
   return buffers_.find(BufferKind::kHostGradient, host_gradient_index(settings_, layer));
 }
 
-void OpEmitter::update(int layer) {
-  const BufferIndex state = buffers_.find(BufferKind::kHostState, layer);
+void OpEmitter::update(int layer, int piece) {
   Buffers reads{host_gradient(layer)};
   if (settings_.update == UpdateMode::kDeferred) reads.push_back(buffers_.find(BufferKind::kDecision));
-  reads.insert(reads.end(), {wire(layer), state});
-  emit(OpKind::kUpdate, layer, -1, reads, {wire(layer), state});
+  Buffers writes = wire(layer, piece);
+  writes.push_back(buffers_.find(BufferKind::kHostState, layer));
+  reads.insert(reads.end(), writes.begin(), writes.end());
+  emit(OpKind::kUpdate, layer, -1, reads, writes, {.piece = piece});
 }
 
 void OpEmitter::embed(int micro_batch) {
-  Buffers reads{wire(embedding_layer(settings_))};
+  const int layer = embedding_layer(settings_);
+  const bool only_hot = updates_first_ && pieces(layer).front() == kHotRows;
+  Buffers reads = wire(layer, only_hot ? kHotRows : kWholeLayer);
   if (decodes_) reads.push_back(buffers_.find(BufferKind::kHostTokens));
   emit(OpKind::kEmbed, -1, micro_batch, reads, {buffers_.find(BufferKind::kEmbedStaging, 0, micro_batch)});
 }
@@ -80,7 +94,14 @@ void OpEmitter::fetch_embed(int micro_batch) {
 }
 
 void OpEmitter::fetch(int layer, int part) {
-  emit(OpKind::kFetch, layer, -1, {wire(layer)}, {weight_slot(layer, part)}, part);
+  emit(OpKind::kFetch, layer, -1, wire(layer), {weight_slot(layer, part)}, {.part = part});
+}
+
+// The first piece opens the slot, the others fill it up.
+void OpEmitter::fetch_piece(int layer, int piece) {
+  Buffers reads = wire(layer, piece);
+  if (piece > 0) reads.push_back(weight_slot(layer));
+  emit(OpKind::kFetch, layer, -1, reads, {weight_slot(layer)}, {.piece = piece});
 }
 
 void OpEmitter::forward(int layer, int micro_batch) {
@@ -120,7 +141,7 @@ void OpEmitter::head_statistics(int part, int micro_batch) {
     writes.push_back(sums);
   }
   writes.push_back(buffers_.find(BufferKind::kWorkspace));
-  emit(OpKind::kHeadStatistics, head(), micro_batch, reads, writes, part);
+  emit(OpKind::kHeadStatistics, head(), micro_batch, reads, writes, {.part = part});
 }
 
 // Parts come in falling order: the last overwrites the sum over the parts, part 0 hands it on.
@@ -138,7 +159,7 @@ void OpEmitter::head_gradient(int part, int micro_batch) {
     writes.push_back(gradient_slot(head(), part));
   }
   writes.push_back(buffers_.find(BufferKind::kWorkspace));
-  emit(OpKind::kHeadGradient, head(), micro_batch, reads, writes, part);
+  emit(OpKind::kHeadGradient, head(), micro_batch, reads, writes, {.part = part});
 }
 
 void OpEmitter::backward(int layer, int micro_batch) {
@@ -160,14 +181,14 @@ void OpEmitter::backward(int layer, int micro_batch) {
 }
 
 void OpEmitter::pack(int layer, int part) {
-  emit(OpKind::kPack, layer, -1, {gradient_slot(layer, part)}, {wire_staging(layer, part)}, part);
+  emit(OpKind::kPack, layer, -1, {gradient_slot(layer, part)}, {wire_staging(layer, part)}, {.part = part});
 }
 
 // A part of the head fills its rows of a gradient whose higher parts are there already.
 void OpEmitter::offload(int layer, int part) {
   Buffers reads{settings_.packs_gradients ? wire_staging(layer, part) : gradient_slot(layer, part)};
   if (part != kWhole && !is_last_part(part)) reads.push_back(host_gradient(layer));
-  emit(OpKind::kOffload, layer, -1, reads, {host_gradient(layer)}, part);
+  emit(OpKind::kOffload, layer, -1, reads, {host_gradient(layer)}, {.part = part});
 }
 
 void OpEmitter::offload_embed(int micro_batch) {
@@ -219,7 +240,8 @@ void OpEmitter::logits(int part) {
   const BufferIndex logits = buffers_.find(BufferKind::kLogits);
   Buffers reads{weight_slot(head(), part), activation(settings_.block_count, 0)};
   if (part > 0) reads.push_back(logits);
-  emit(OpKind::kLogits, part == kWhole ? -1 : head(), -1, reads, {logits, buffers_.find(BufferKind::kWorkspace)}, part);
+  emit(OpKind::kLogits, part == kWhole ? -1 : head(), -1, reads, {logits, buffers_.find(BufferKind::kWorkspace)},
+       {.part = part});
 }
 
 void OpEmitter::offload_logits() {

@@ -9,6 +9,12 @@
 
 namespace penstock {
 
+// What an op takes of its layer: a part of the head, a piece of the wire weights, or all.
+struct OpCut {
+  int part = -1;
+  int piece = kWholeLayer;
+};
+
 class OpEmitter {
  public:
   // Both must outlive the emitter.
@@ -19,10 +25,13 @@ class OpEmitter {
 
   // Layers in need order, as in Op::layer. `part` of the head where it comes in parts, else kWhole.
   static constexpr int kWhole = -1;
-  void update(int layer);
+  // Pieces of the layer's wire weights, in the order in which updates take them; just kWholeLayer where it is not cut.
+  std::vector<int> pieces(int layer) const;
+  void update(int layer, int piece = kWholeLayer);
   void embed(int micro_batch);
   void fetch_embed(int micro_batch);
   void fetch(int layer, int part = kWhole);
+  void fetch_piece(int layer, int piece);
   void forward(int layer, int micro_batch);
   void loss(int micro_batch);
   void head_statistics(int part, int micro_batch);
@@ -46,11 +55,12 @@ class OpEmitter {
 
  private:
   using Buffers = std::vector<BufferIndex>;
-  void emit(OpKind kind, int layer, int micro_batch, const Buffers& reads, const Buffers& writes, int part = kWhole);
+  void emit(OpKind kind, int layer, int micro_batch, const Buffers& reads, const Buffers& writes, OpCut cut = {});
   bool is_last_part(int part) const { return part == settings_.head_parts - 1; }
   void generate_block(OpKind kind, int layer);
 
-  BufferIndex wire(int layer) const;
+  // The layer's wire weights, or that piece of them.
+  Buffers wire(int layer, int piece = kWholeLayer) const;
   BufferIndex weight_slot(int layer, int part = kWhole) const;
   BufferIndex batch_table(int micro_batch) const;
   BufferIndex activation(int row, int micro_batch) const;
@@ -62,7 +72,8 @@ class OpEmitter {
 
   const StepSettings& settings_;
   const BufferTable& buffers_;
-  bool trains_;  // the step itself: an evaluation over a training table does not
+  bool trains_;         // the step itself: an evaluation over a training table does not
+  bool updates_first_;  // weights are at the version of the step before until their update
   bool decodes_;
   ScheduleBuilder builder_;
 };

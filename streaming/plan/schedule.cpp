@@ -7,15 +7,26 @@
 namespace penstock {
 namespace {
 
-constexpr int kMaxPart = 1 << 27;  // of an index or a micro-batch, so that a key fits 64 bits
+constexpr int kMaxPart = 1 << 27;  // of an index, a micro-batch or a piece, so that a key fits 64 bits
 
-uint64_t pack_key(BufferKind kind, int index, int micro_batch) {
+// No buffer has both a micro-batch and a piece, so the two share a field: micro-batches below, pieces above.
+uint64_t pack_key(BufferKind kind, int index, int micro_batch, int piece) {
   CHECK_GE(index, 0);
   CHECK_LT(index, kMaxPart);
   CHECK_GE(micro_batch, -1);
-  CHECK_LT(micro_batch, kMaxPart);
-  return (static_cast<uint64_t>(kind) << 56) | (static_cast<uint64_t>(index) << 28) |
-         static_cast<uint64_t>(micro_batch + 1);
+  CHECK_LT(micro_batch, kMaxPart - 1);
+  CHECK_GE(piece, kColdRows);
+  CHECK_LT(piece, kMaxPart + kColdRows);
+  CHECK(piece == kWholeLayer || micro_batch == -1);
+  const int last = piece == kWholeLayer ? micro_batch + 1 : kMaxPart + piece - kColdRows;
+  return (static_cast<uint64_t>(kind) << 56) | (static_cast<uint64_t>(index) << 28) | static_cast<uint64_t>(last);
+}
+
+std::string piece_label(int piece) {
+  if (piece == kWholeLayer) return "";
+  if (piece == kHotRows) return ":hot";
+  if (piece == kColdRows) return ":cold";
+  return ":" + std::to_string(piece);
 }
 
 void check_op(const std::vector<Op>& ops, OpIndex index, size_t buffer_count) {
@@ -52,20 +63,43 @@ std::string label(std::string_view name, const std::string& argument, int micro_
 BufferIndex BufferTable::add(const Buffer& buffer) {
   if (index_meaning(buffer.kind) == IndexMeaning::kNone) CHECK_EQ(buffer.index, 0);
   const BufferIndex place = static_cast<BufferIndex>(buffers_.size());
-  const bool is_new = places_.emplace(pack_key(buffer.kind, buffer.index, buffer.micro_batch), place).second;
+  const bool is_new =
+      places_.emplace(pack_key(buffer.kind, buffer.index, buffer.micro_batch, buffer.piece), place).second;
   CHECK(is_new);
   buffers_.push_back(buffer);
   return place;
 }
 
 BufferIndex BufferTable::find(BufferKind kind, int index, int micro_batch) const {
-  const auto found = places_.find(pack_key(kind, index, micro_batch));
+  const auto found = places_.find(pack_key(kind, index, micro_batch, kWholeLayer));
   CHECK(found != places_.end());
   return found->second;
 }
 
 bool BufferTable::contains(BufferKind kind, int index, int micro_batch) const {
-  return places_.contains(pack_key(kind, index, micro_batch));
+  return places_.contains(pack_key(kind, index, micro_batch, kWholeLayer));
+}
+
+bool BufferTable::contains(const Buffer& like) const {
+  return places_.contains(pack_key(like.kind, like.index, like.micro_batch, like.piece));
+}
+
+BufferIndex BufferTable::find_piece(BufferKind kind, int index, int piece) const {
+  const auto found = places_.find(pack_key(kind, index, -1, piece));
+  CHECK(found != places_.end());
+  return found->second;
+}
+
+std::vector<BufferIndex> BufferTable::pieces(BufferKind kind, int index) const {
+  std::vector<BufferIndex> found;
+  const auto add = [&](int piece) {
+    const auto place = places_.find(pack_key(kind, index, -1, piece));
+    if (place != places_.end()) found.push_back(place->second);
+    return place != places_.end();
+  };
+  if (add(kWholeLayer) || (add(kHotRows) && add(kColdRows))) return found;
+  for (int piece = 0; add(piece);) ++piece;
+  return found;
 }
 
 const Buffer& BufferTable::operator[](BufferIndex index) const {
@@ -112,6 +146,7 @@ std::string layer_label(int layer, int block_count) {
 std::string op_label(const Op& op, int block_count) {
   std::string argument = layer_label(op.layer, block_count);
   if (op.part >= 0) argument += "." + std::to_string(op.part);
+  argument += piece_label(op.piece);
   return label(op_kind_name(op.kind), argument, op.micro_batch);
 }
 
@@ -121,7 +156,7 @@ std::string buffer_label(const Buffer& buffer, int block_count) {
     case IndexMeaning::kNone:
       break;
     case IndexMeaning::kLayer:
-      argument = layer_label(buffer.index, block_count);
+      argument = layer_label(buffer.index, block_count) + piece_label(buffer.piece);
       break;
     case IndexMeaning::kNumber:
       argument = std::to_string(buffer.index);

@@ -18,16 +18,22 @@ struct Buffer {
   int index = 0;  // layer, slot or parity; 0 where there is one
   int micro_batch = -1;
   uint64_t bytes = 0;
+  int piece = kWholeLayer;  // of kHostWire; hot rows: at most so many bytes, and which they are differs by step
   bool operator==(const Buffer&) const = default;
 };
 
 class BufferTable {
  public:
-  // CHECKs that (kind, index, micro_batch) is new.
+  // CHECKs that (kind, index, micro_batch, piece) is new.
   BufferIndex add(const Buffer& buffer);
   // CHECKs that it exists.
   BufferIndex find(BufferKind kind, int index = 0, int micro_batch = -1) const;
   bool contains(BufferKind kind, int index = 0, int micro_batch = -1) const;
+  bool contains(const Buffer& like) const;  // its bytes are not looked at
+  // CHECKs that it exists.
+  BufferIndex find_piece(BufferKind kind, int index, int piece) const;
+  // The whole, or all pieces in ascending order (hot rows before cold ones). Empty: there is no such buffer.
+  std::vector<BufferIndex> pieces(BufferKind kind, int index) const;
   const Buffer& operator[](BufferIndex index) const;
   size_t size() const { return buffers_.size(); }
   const std::vector<Buffer>& all() const { return buffers_; }
@@ -35,7 +41,7 @@ class BufferTable {
 
  private:
   std::vector<Buffer> buffers_;
-  std::unordered_map<uint64_t, BufferIndex> places_;  // by packed (kind, index, micro-batch)
+  std::unordered_map<uint64_t, BufferIndex> places_;  // by packed (kind, index, micro-batch or piece)
 };
 
 // What a step does with the update of the step before it, and what it computes.
@@ -66,9 +72,9 @@ class Schedule {
 
 // "E", "0", "17", "H"; "" for -1.
 std::string layer_label(int layer, int block_count);
-// "Forward(3,m1)", "Fetch(H)", "Fetch(H.2)" (a part), "Decide".
+// "Forward(3,m1)", "Fetch(H)", "Fetch(H.2)" (a part), "Fetch(3:1)" (a piece), "Update(E:hot)", "Decide".
 std::string op_label(const Op& op, int block_count);
-// "wire(E)", "weight_slot(1)", "activation(2,m0)", "decision".
+// "wire(3)", "wire(3:1)", "wire(E:hot)", "weight_slot(1)", "activation(2,m0)", "decision".
 std::string buffer_label(const Buffer& buffer, int block_count);
 
 // One line per op; read by people, kept as goldens, and parsed back.

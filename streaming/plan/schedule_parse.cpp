@@ -103,6 +103,27 @@ std::optional<int> parse_layer(std::string_view text, int block_count) {
   return *block + 1;
 }
 
+// "3:1" taken apart into "3" and its piece; nothing where there is none.
+struct PieceLabel {
+  std::string_view layer;
+  int piece = kWholeLayer;
+};
+
+std::optional<PieceLabel> parse_piece(std::string_view text) {
+  const size_t colon = text.find(':');
+  if (colon == std::string_view::npos) return PieceLabel{text};
+  const std::string_view piece = text.substr(colon + 1);
+  PieceLabel label{text.substr(0, colon)};
+  if (piece == "hot" || piece == "cold") {
+    label.piece = piece == "hot" ? kHotRows : kColdRows;
+    return label;
+  }
+  const std::optional<int> count = number<int>(piece);
+  if (!count || *count < 0 || *count > kMaxNumber) return std::nullopt;
+  label.piece = *count;
+  return label;
+}
+
 // The value in [0, count) whose name is `text`.
 template <typename Kind, typename Name>
 std::optional<Kind> find_kind(std::string_view text, int count, Name name) {
@@ -166,12 +187,16 @@ class ScheduleParser {
     const std::optional<Label> label = parse_label(text);
     const auto kind = label ? find_kind<BufferKind>(label->name, kBufferKindCount, buffer_kind_name) : std::nullopt;
     if (!kind) lines_.fail("unknown buffer " + quoted(text));
-    const std::optional<int> index = parse_buffer_index(*kind, label->argument);
+    const std::optional<PieceLabel> place_label = parse_piece(label->argument);
+    const std::optional<int> index = place_label ? parse_buffer_index(*kind, place_label->layer) : std::nullopt;
     const std::optional<uint64_t> bytes = number<uint64_t>(lines_.word(2));
-    if (!index) lines_.fail("bad index in buffer " + quoted(text));
+    const bool has_piece = place_label && place_label->piece != kWholeLayer;
+    if (!index || (has_piece && *kind != BufferKind::kHostWire)) lines_.fail("bad index in buffer " + quoted(text));
     if (lines_.words().size() != 4 || !bytes || lines_.word(3) != "bytes") lines_.fail("no size 'N bytes'");
-    if (buffers_.contains(*kind, *index, label->micro_batch)) lines_.fail("buffer " + quoted(text) + " comes twice");
-    const BufferIndex place = buffers_.add({*kind, *index, label->micro_batch, *bytes});
+    const Buffer buffer{*kind, *index, label->micro_batch, *bytes, place_label->piece};
+    if (has_piece && label->micro_batch >= 0) lines_.fail("bad index in buffer " + quoted(text));
+    if (buffers_.contains(buffer)) lines_.fail("buffer " + quoted(text) + " comes twice");
+    const BufferIndex place = buffers_.add(buffer);
     // The canonical name, so that "wire(00)" is no alias.
     by_name_.emplace(buffer_label(buffers_[place], block_count_), place);
   }
@@ -208,8 +233,12 @@ class ScheduleParser {
     ops_.push_back(std::move(op));
   }
 
-  // "3", "H" or, a part of a layer, "H.2".
-  bool parse_op_layer(std::string_view text, Op& op) const {
+  // "3", "H", a part of a layer, "H.2", or a piece of one, "3:1".
+  bool parse_op_layer(std::string_view label, Op& op) const {
+    const std::optional<PieceLabel> piece = parse_piece(label);
+    if (!piece) return false;
+    op.piece = piece->piece;
+    const std::string_view text = piece->layer;
     const size_t dot = text.find('.');
     const std::optional<int> layer = parse_layer(text.substr(0, dot), block_count_);
     if (!layer) return false;

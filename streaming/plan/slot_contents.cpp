@@ -47,7 +47,7 @@ void StepExecution::run_op(const Op& op) {
   const int m = op.micro_batch;
   switch (op.kind) {
     case OpKind::kUpdate:
-      return update(op.layer);
+      return update(op.layer, op.piece);
     case OpKind::kEmbed:
       return embed(m);
     case OpKind::kFetchEmbed:
@@ -55,7 +55,7 @@ void StepExecution::run_op(const Op& op) {
       contents_.write(BufferKind::kBatchTable, batch_table(m));
       return contents_.write(BufferKind::kActivation, output(0, m));
     case OpKind::kFetch:
-      return fetch(op.layer, op.part);
+      return op.piece == kWholeLayer ? fetch(op.layer, op.part) : fetch_piece(op.layer, op.piece);
     case OpKind::kForward:
       return forward(op.layer, m);
     case OpKind::kLoss:
@@ -110,8 +110,9 @@ void StepExecution::accumulate(BufferKind kind, const Content& up_to, int m) {
 }
 
 // A deferred update applies the gradient of the latest decided step and must know that decision; an eager one applies
-// the gradient of its own step. Either brings weights and state from one version to the next, once.
-void StepExecution::update(int layer) {
+// the gradient of its own step. Either brings weights and state from one version to the next, once. State is at the
+// next version when the layer's last piece is; before, it remembers how far it came.
+void StepExecution::update(int layer, int piece) {
   const bool deferred = contents_.reads(BufferKind::kDecision);
   Content expected = gradient(layer, deferred ? decided_last_ : last_micro_batch());
   int version = decided_;
@@ -122,14 +123,45 @@ void StepExecution::update(int layer) {
   }
   contents_.read(BufferKind::kHostGradient, expected);
   if (!is_trained(layer)) return contents_.report("updates a frozen layer");
-  contents_.read(BufferKind::kHostWire, {.what = What::kWeights, .layer = layer, .version = version});
-  contents_.read(BufferKind::kHostState, {.what = What::kState, .layer = layer, .version = version});
-  contents_.write(BufferKind::kHostWire, {.what = What::kWeights, .layer = layer, .version = version + 1});
-  contents_.write(BufferKind::kHostState, {.what = What::kState, .layer = layer, .version = version + 1});
+  const std::vector<int> all = pieces(layer);
+  const auto place = std::find(all.begin(), all.end(), piece);
+  const bool is_whole = piece == kWholeLayer;
+  if (!is_whole && place == all.end()) return contents_.report("updates a piece that the layer does not have");
+  for (const int taken : is_whole ? all : std::vector{piece}) {
+    contents_.read(BufferKind::kHostWire, {.what = What::kWeights, .layer = layer, .piece = taken, .version = version});
+    contents_.write(BufferKind::kHostWire,
+                    {.what = What::kWeights, .layer = layer, .piece = taken, .version = version + 1});
+  }
+  const bool is_first = is_whole || place == all.begin();
+  const bool is_last = is_whole || place == all.end() - 1;
+  const int before = is_first ? kWholeLayer : *(place - 1);
+  contents_.read(BufferKind::kHostState, {.what = What::kState, .layer = layer, .piece = before, .version = version});
+  Content after{.what = What::kState, .layer = layer, .piece = piece, .version = version};
+  if (is_last) after = {.what = What::kState, .layer = layer, .version = version + 1};
+  contents_.write(BufferKind::kHostState, after);
 }
 
+std::vector<int> StepExecution::pieces(int layer) const {
+  std::vector<int> found;
+  for (const BufferIndex buffer : schedule_->buffers().pieces(BufferKind::kHostWire, layer)) {
+    found.push_back(schedule_->buffers()[buffer].piece);
+  }
+  return found;
+}
+
+void StepExecution::read_weights(int layer) {
+  for (const int piece : pieces(layer)) contents_.read(BufferKind::kHostWire, weights(layer, piece));
+}
+
+// Before a pending update of the cold rows, the hot ones are all that may be looked at, and all that is needed.
 void StepExecution::embed(int m) {
-  contents_.read(BufferKind::kHostWire, weights(embedding()));
+  const std::vector<int> all = pieces(embedding());
+  if (all.empty()) return contents_.report("finds no embedding");
+  if (variant_ == StepVariant::kTrainPending && all.front() == kHotRows) {
+    contents_.read(BufferKind::kHostWire, weights(embedding(), kHotRows));
+  } else {
+    read_weights(embedding());
+  }
   if (variant_ == StepVariant::kDecode) {
     contents_.read(BufferKind::kHostTokens, {.what = What::kTokens, .version = tokens_});
   }
@@ -137,8 +169,24 @@ void StepExecution::embed(int m) {
 }
 
 void StepExecution::fetch(int layer, int part) {
-  contents_.read(BufferKind::kHostWire, weights(layer));
+  read_weights(layer);
   contents_.write(layer == head_ ? BufferKind::kHeadSlot : BufferKind::kWeightSlot, fetched(layer, part));
+}
+
+// The slot holds the layer when its last piece has landed on top of the others.
+void StepExecution::fetch_piece(int layer, int piece) {
+  const BufferKind slot = layer == head_ ? BufferKind::kHeadSlot : BufferKind::kWeightSlot;
+  const std::vector<int> all = pieces(layer);
+  if (std::find(all.begin(), all.end(), piece) == all.end())
+    return contents_.report("fetches a piece that is not there");
+  Content content = fetched(layer);
+  contents_.read(BufferKind::kHostWire, weights(layer, piece));
+  if (piece != all.front()) {
+    content.piece = piece - 1;
+    contents_.read(slot, content);
+  }
+  content.piece = piece == all.back() ? kWholeLayer : piece;
+  contents_.write(slot, content);
 }
 
 void StepExecution::forward(int layer, int m) {
@@ -289,16 +337,18 @@ void StepExecution::check_versions(int lowest, int highest) {
   int first = -1, common = 0;
   for (int layer = 0; layer <= head_; ++layer) {
     if (!is_trained(layer)) continue;
-    const int version = contents_.held(BufferKind::kHostWire, layer).version;
-    if (first < 0) {
-      first = layer;
-      common = version;
-      if (version >= lowest && version <= highest) continue;
-      contents_.report("leaves " + layer_label(layer, head_ - 1) + " at version " + std::to_string(version) + ", not " +
-                       std::to_string(highest));
-    } else if (version != common) {
-      contents_.report("leaves layers at different versions: " + layer_label(first, head_ - 1) + " " +
-                       std::to_string(common) + ", " + layer_label(layer, head_ - 1) + " " + std::to_string(version));
+    for (const BufferIndex buffer : schedule_->buffers().pieces(BufferKind::kHostWire, layer)) {
+      const int version = contents_.held(buffer).version;
+      if (first < 0) {
+        first = layer;
+        common = version;
+        if (version >= lowest && version <= highest) continue;
+        contents_.report("leaves " + layer_label(layer, head_ - 1) + " at version " + std::to_string(version) +
+                         ", not " + std::to_string(highest));
+      } else if (version != common) {
+        contents_.report("leaves layers at different versions: " + layer_label(first, head_ - 1) + " " +
+                         std::to_string(common) + ", " + layer_label(layer, head_ - 1) + " " + std::to_string(version));
+      }
     }
   }
 }

@@ -1,6 +1,7 @@
 #include "streaming/plan/step_buffers.h"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 #include <utility>
 
@@ -47,6 +48,7 @@ class TableWriter {
  public:
   TableWriter(const StepSettings& settings, const StepBytes& bytes) : settings_(settings), bytes_(bytes) {}
 
+  void add(const Buffer& buffer) { table_.add(buffer); }
   void add(BufferKind kind, int index, uint64_t bytes) { table_.add({.kind = kind, .index = index, .bytes = bytes}); }
   void add_layer(BufferKind kind, int layer, uint64_t LayerBytes::*size) {
     table_.add({.kind = kind, .index = layer, .bytes = bytes_.layers[static_cast<size_t>(layer)].*size});
@@ -148,6 +150,31 @@ void add_activations(TableWriter& writer) {
   for (const int row : rows) writer.add_per_micro_batch(BufferKind::kActivation, row, writer.bytes().activation);
 }
 
+// Wire weights that a deferred update and a later op of the same step take in turns are cut, so that the other does not
+// wait for the whole layer: the embedding's owner by rows, all others where `bytes` says so.
+void add_wire(TableWriter& writer, int layer) {
+  const StepSettings& settings = writer.settings();
+  const LayerBytes& bytes = writer.bytes().layers[static_cast<size_t>(layer)];
+  const auto add_piece = [&](int piece, uint64_t piece_bytes) {
+    writer.add({.kind = BufferKind::kHostWire, .index = layer, .bytes = piece_bytes, .piece = piece});
+  };
+  const bool is_cut = trains(settings, layer) && settings.update == UpdateMode::kDeferred;
+  const bool holds_embedding = layer == embedding_layer(settings);
+  const bool comes_in_parts = layer == settings.block_count + 1 && settings.head_parts > 1;
+  if (is_cut && holds_embedding && settings.trains_embedding && bytes.hot_rows > 0) {
+    CHECK_LE(bytes.hot_rows, bytes.wire);
+    add_piece(kHotRows, bytes.hot_rows);
+    add_piece(kColdRows, bytes.wire - bytes.hot_rows);
+  } else if (is_cut && !holds_embedding && !comes_in_parts && bytes.wire_pieces.size() > 1) {
+    CHECK_EQ(std::accumulate(bytes.wire_pieces.begin(), bytes.wire_pieces.end(), uint64_t{0}), bytes.wire);
+    for (size_t piece = 0; piece < bytes.wire_pieces.size(); ++piece) {
+      add_piece(static_cast<int>(piece), bytes.wire_pieces[piece]);
+    }
+  } else {
+    add_piece(kWholeLayer, bytes.wire);
+  }
+}
+
 void add_generation(TableWriter& writer) {
   const StepBytes& bytes = writer.bytes();
   writer.add(BufferKind::kHostLogits, 0, bytes.logits);
@@ -221,7 +248,7 @@ BufferTable build_step_buffers(const StepSettings& settings, const StepBytes& by
   const bool generates = settings.purpose == Purpose::kGenerate;
 
   for (int layer = 0; layer < writer.layer_count(); ++layer) {
-    if (has_layer(settings, layer)) writer.add_layer(BufferKind::kHostWire, layer, &LayerBytes::wire);
+    if (has_layer(settings, layer)) add_wire(writer, layer);
   }
   writer.add_per_micro_batch(BufferKind::kEmbedStaging, 0, bytes.activation + bytes.batch_table);
   if (!generates) writer.add(BufferKind::kHostLoss, 0, loss_bytes(settings));

@@ -18,9 +18,10 @@ class StepExecution {
 
  private:
   void run_op(const Op& op);
-  void update(int layer);
+  void update(int layer, int piece);
   void embed(int m);
   void fetch(int layer, int part);
+  void fetch_piece(int layer, int piece);
   void forward(int layer, int m);
   void loss(int m);
   void head_statistics(int part, int m);
@@ -38,16 +39,19 @@ class StepExecution {
   void end_step();
 
   // What the table says about the model: a layer without state is frozen, a model without layer 0 is tied.
-  bool has(BufferKind kind, int layer) const { return schedule_->buffers().contains(kind, layer); }
-  bool is_trained(int layer) const { return has(BufferKind::kHostState, layer); }
-  int embedding() const { return has(BufferKind::kHostWire, 0) ? 0 : head_; }
+  bool is_trained(int layer) const { return schedule_->buffers().contains(BufferKind::kHostState, layer); }
+  // Pieces of the layer's wire weights, in the order in which updates take them.
+  std::vector<int> pieces(int layer) const;
+  int embedding() const { return pieces(0).empty() ? head_ : 0; }
   // Parts of the head, as the ops count them; 0: it comes whole.
   int last_part() const { return head_parts_ - 1; }
 
   // Weights at the version that every decided update has made: a read before a pending update is a mismatch.
-  Content weights(int layer) const {
-    return {.what = What::kWeights, .layer = layer, .version = is_trained(layer) ? decided_ : 0};
+  Content weights(int layer, int piece = kWholeLayer) const {
+    return {.what = What::kWeights, .layer = layer, .piece = piece, .version = is_trained(layer) ? decided_ : 0};
   }
+  // The op reads every piece of the layer's wire weights.
+  void read_weights(int layer);
   // A slot must have been filled in this step, even where the step before left the right bytes in it.
   Content fetched(int layer, int part = -1) const {
     Content content = weights(layer);

@@ -36,6 +36,10 @@ struct LayerBytes {
   uint64_t state = 0;          // remainder or nothing, m, v
   uint64_t host_gradient = 0;  // wire dtype of gradients
   uint64_t gradient_slot = 0;  // fp32
+  // Where the layer's deferred update and its fetch chase each other: the pieces of `wire`, in order, at least two.
+  std::vector<uint64_t> wire_pieces = {};
+  // Of the layer that holds the embedding: the most that one step's tokens can name of `wire`, which may be all of it.
+  uint64_t hot_rows = 0;
 };
 
 struct StepBytes {

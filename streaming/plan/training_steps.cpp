@@ -10,20 +10,53 @@ void emit_embedding(OpEmitter& ops) {
   for (int m = 0; m < ops.settings().micro_batches; ++m) ops.fetch_embed(m);
 }
 
+// A layer with a pending update comes in pieces: the fetch of one goes on while the next is updated.
+void emit_update_and_fetch(OpEmitter& ops, int layer, bool pending) {
+  if (!pending) return ops.fetch(layer);
+  const std::vector<int> pieces = ops.pieces(layer);
+  if (pieces.size() == 1) {
+    ops.update(layer);
+    return ops.fetch(layer);
+  }
+  for (const int piece : pieces) {
+    ops.update(layer, piece);
+    ops.fetch_piece(layer, piece);
+  }
+}
+
 // Layer-major: every micro-batch visits a block before any visits the next.
 void emit_blocks_forward(OpEmitter& ops, bool pending) {
   for (int layer = 1; layer <= ops.settings().block_count; ++layer) {
-    if (pending && trains(ops.settings(), layer)) ops.update(layer);
-    ops.fetch(layer);
+    emit_update_and_fetch(ops, layer, pending && trains(ops.settings(), layer));
     for (int m = 0; m < ops.settings().micro_batches; ++m) ops.forward(layer, m);
   }
 }
 
-// Up to the loss; a whole head also makes its gradients here.
-void emit_head_forward(OpEmitter& ops) {
+// The head's update where it did not come first, and its fetch where it comes whole. A tied head has its hot rows
+// updated already. An embedding of its own has the rest of its rows updated last: nothing of this step reads them.
+void emit_head_weights(OpEmitter& ops, bool pending) {
   const StepSettings& settings = ops.settings();
+  const bool splits_rows = pending && ops.pieces(embedding_layer(settings)).front() == kHotRows;
+  const bool is_whole = settings.head_parts == 1;
+  if (settings.tied_head) {
+    if (splits_rows) ops.update(ops.head(), kColdRows);
+    if (is_whole) ops.fetch(ops.head());
+    return;
+  }
+  const bool updates = pending && trains(settings, ops.head());
+  if (is_whole) {
+    emit_update_and_fetch(ops, ops.head(), updates);
+  } else if (updates) {
+    ops.update(ops.head());
+  }
+  if (splits_rows) ops.update(0, kColdRows);
+}
+
+// Up to the loss; a whole head also makes its gradients here.
+void emit_head_forward(OpEmitter& ops, bool pending) {
+  const StepSettings& settings = ops.settings();
+  emit_head_weights(ops, pending);
   if (settings.head_parts == 1) {
-    ops.fetch(ops.head());
     for (int m = 0; m < settings.micro_batches; ++m) ops.loss(m);
   } else {
     for (int part = 0; part < settings.head_parts; ++part) {
@@ -88,15 +121,15 @@ void emit_embedding_gradient(OpEmitter& ops) {
 
 }  // namespace
 
-// Updates come in need order: the embedding's first, even where the head owns it.
+// Updates come in need order: first the rows of the embedding that this step's tokens name, even where the head owns
+// it.
 void emit_training_step(OpEmitter& ops, bool pending) {
   const StepSettings& settings = ops.settings();
-  const bool updates_first = pending && trains(settings, embedding_layer(settings));
-  if (updates_first) ops.update(embedding_layer(settings));
+  const int embedding = embedding_layer(settings);
+  if (pending && trains(settings, embedding)) ops.update(embedding, ops.pieces(embedding).front());
   emit_embedding(ops);
   emit_blocks_forward(ops, pending);
-  if (pending && trains(settings, ops.head()) && !settings.tied_head) ops.update(ops.head());
-  emit_head_forward(ops);
+  emit_head_forward(ops, pending);
   emit_head_backward(ops);
   emit_blocks_backward(ops);
   emit_embedding_gradient(ops);
@@ -112,7 +145,7 @@ void emit_drain_step(OpEmitter& ops) {
 void emit_evaluation_step(OpEmitter& ops) {
   emit_embedding(ops);
   emit_blocks_forward(ops, false);
-  emit_head_forward(ops);
+  emit_head_forward(ops, false);
   ops.report();
 }
 

@@ -45,7 +45,8 @@ TEST(ConfigErrors, AllFaultsOfAFileInOnePassInFileOrder) {
           "x.yaml:8: training.learning_rate: '.nan' is not finite; allowed: a number, 0 .. 1",
           "x.yaml:12: dataset.packing: 'maybe' is neither true nor false; allowed: true or false",
           "x.yaml:13: dataset.path is set twice (first at line 11)",
-          "x.yaml:15: optimizer.state_format: 'exakt' is not one of the choices; allowed: exact | float32",
+          "x.yaml:15: optimizer.state_format: 'exakt' is not one of the choices; allowed: exact | float32 | compact | "
+          "compact8",
           "x.yaml:16: optimizer.eps: a list is not one value; allowed: a number, above 0, up to 1",
           "command line: dataset.max_seq_len: '0' is out of range; allowed: a whole number, 1 .. 1048576",
           "command line: 'nonsense' has no value; write section.key=value"));

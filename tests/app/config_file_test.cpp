@@ -31,6 +31,8 @@ TEST(ConfigFile, MinimalFileGetsDefaultsAndWhatFollows) {
   EXPECT_EQ(config.training.warmup_ratio, 0.03);
   EXPECT_EQ(config.optimizer.beta2, 0.95);
   EXPECT_EQ(config.optimizer.threads, std::nullopt);
+  EXPECT_EQ(config.memory.numa, std::nullopt);
+  EXPECT_TRUE(config.memory.huge_pages);
   EXPECT_EQ(config.optimizer.state_format, StateFormat::kExact);
   EXPECT_TRUE(config.dataset.packing);
 }
@@ -163,7 +165,8 @@ TEST(ConfigFile, DumpLoadsAgainEqual) {
       {},
       {"max_steps=10", "warmup_steps=3", "lr_scheduler_type=wsd", "decay_steps=2"},
       {"path=[\"a, b\", \"c: #\\\"\\\\ \"]", "prompt=line\none\ttwo \x01 \"ü\"", "output_dir=~", "val_size=0.1"},
-      {"tokens_per_step=8192", "optimizer.threads=3", "compute_threads=2", "learning_rate=0.1234567890123456789"},
+      {"tokens_per_step=8192", "optimizer.threads=3", "numa=1", "huge_pages=false", "compute_threads=2",
+       "learning_rate=0.1234567890123456789"},
       {"update=eager", "max_grad_norm=0", "state_format=float32", "activations=recompute", "keep_layers=2"},
       {"tokenizer=none", "vocab_size=100", "format=jsonl", "head_dim=8", "num_key_value_heads=2", "rope_theta=5e5"},
       {"model_name_or_path=null", "max_tokens=1000000000000000", "eps=1e-300", "packing=off", "hidden_size=66"},

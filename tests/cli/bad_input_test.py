@@ -116,6 +116,19 @@ def test_a_host_that_is_too_small(folder):
     assert "host" in result.err.splitlines()[0]
 
 
+def test_a_smaller_state_format_is_named_where_it_would_fit(folder):
+    keys = ["hidden_size=256", "intermediate_size=1024"]  # so that state is what counts
+
+    def planned(state_format):
+        plan = penstock("plan", "config.yaml", "--json", f"state_format={state_format}", *keys, cwd=folder).out
+        memory = json.loads(plan)
+        return sum(memory["host"].values()) + sum(memory["device"].values())
+
+    between = (planned("exact") + planned("compact8")) / 2 / 2**30
+    refused(folder, 69, "optimizer.state_format=compact8 (which changes results)",
+            arguments=["state_format=exact", f"host_memory_gb={between}", *keys])
+
+
 def test_a_run_directory_is_never_overwritten_silently(folder):
     penstock("train", "config.yaml", "output_dir=run", cwd=folder)
     refused(folder, 65, "resume_from_checkpoint=auto", "overwrite_output_dir=true", arguments=["output_dir=run"])

@@ -1,6 +1,7 @@
 #include "core/arena.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstring>
@@ -8,6 +9,7 @@
 #include "core/bytes.h"
 #include "core/error.h"
 #include "core/poison.h"
+#include "fake_host_memory.h"
 
 namespace penstock {
 namespace {
@@ -74,6 +76,93 @@ TEST(Arena, ImpossibleSizeIsRefused) {
       EXPECT_NE(text.find("'weights'"), std::string::npos) << text;
       EXPECT_NE(text.find(format_bytes(bytes)), std::string::npos) << text;
     }
+  }
+}
+
+TEST(Arena, LargeOnesStartOnAHugePageAndAreOfExactSize) {
+  FakeHostMemory system;
+  {
+    std::vector<Arena> arenas;  // one after the other, so that not every mapping is aligned by chance
+    for (const uint64_t bytes : {kHugePageBytes, kHugePageBytes + 1, 5 * kHugePageBytes - 4096, 3 * kHugePageBytes}) {
+      const uint64_t before = system.mapped_bytes();
+      arenas.emplace_back("test", bytes, ArenaOptions{.calls = &system});
+      const std::span<std::byte> all = arenas.back().allocate(align_up(bytes, 4096));
+      EXPECT_EQ(address(all) % kHugePageBytes, 0u);
+      EXPECT_EQ(system.mapped_bytes() - before, align_up(bytes, 4096));
+      all.front() = all.back() = std::byte{1};
+    }
+  }
+  EXPECT_EQ(system.mapped_bytes(), 0u);
+}
+
+TEST(Arena, SmallOnesWasteNothing) {
+  FakeHostMemory system;
+  const Arena arena("test", kHugePageBytes - 4096, {.calls = &system});
+  EXPECT_EQ(system.mapped_bytes(), kHugePageBytes - 4096);
+  EXPECT_EQ(system.calls(MemoryCall::kUnmap), 0);
+}
+
+bool was_advised(const FakeHostMemory& system, const Arena& arena, int advice) {
+  return std::ranges::any_of(system.advices, [&](const FakeHostMemory::Advice& given) {
+    return given.advice == advice && given.bytes == arena.capacity_bytes();
+  });
+}
+
+TEST(Arena, AsksForWhatTheOptionsSay) {
+  for (const bool huge_pages : {true, false}) {
+    for (const std::optional<int> node : {std::optional<int>(), std::optional<int>(0)}) {
+      FakeHostMemory system;
+      const Arena arena("test", 3 * kHugePageBytes, {.huge_pages = huge_pages, .node = node, .calls = &system});
+      EXPECT_TRUE(was_advised(system, arena, MADV_DONTFORK));
+      EXPECT_EQ(was_advised(system, arena, MADV_HUGEPAGE), huge_pages);
+      EXPECT_EQ(was_advised(system, arena, MADV_NOHUGEPAGE), !huge_pages);
+      EXPECT_EQ(system.nodes, node ? std::vector<int>{0} : std::vector<int>());
+    }
+  }
+}
+
+// Each refusal of a wish is one line, and the arena is there.
+TEST(Arena, RefusedWishesAreNotices) {
+  for (const auto& [kind, n, word] : {std::tuple(MemoryCall::kAdvise, 1, "child processes"),
+                                      {MemoryCall::kAdvise, 2, "2 MiB pages"},
+                                      {MemoryCall::kPreferNode, 1, "NUMA node 0"}}) {
+    FakeHostMemory system;
+    system.refuse(kind, n, EPERM);
+    std::vector<std::string> notices;
+    Arena arena("weights", 4096,
+                {.node = 0, .notice = [&](const std::string& line) { notices.push_back(line); }, .calls = &system});
+    arena.allocate(4096)[0] = std::byte{1};
+    ASSERT_EQ(notices.size(), 1u) << word;
+    EXPECT_NE(notices[0].find("'weights'"), std::string::npos) << notices[0];
+    EXPECT_NE(notices[0].find(word), std::string::npos) << notices[0];
+    EXPECT_EQ(notices[0].find('\n'), std::string::npos);
+  }
+}
+
+TEST(Arena, UnknownNodeIsANotice) {
+  std::vector<std::string> notices;
+  const Arena arena("test", 4096, {.node = 4095, .notice = [&](const std::string& line) { notices.push_back(line); }});
+  EXPECT_EQ(notices.size(), 1u);
+}
+
+// A notice that throws must not keep the mapping.
+TEST(Arena, NothingStaysAfterAnError) {
+  FakeHostMemory system;
+  system.refuse(MemoryCall::kAdvise, 1, EINVAL);
+  const ArenaOptions throwing{.notice = [](const std::string&) { throw std::runtime_error("no"); }, .calls = &system};
+  EXPECT_THROW(Arena("test", 3 * kHugePageBytes, throwing), std::runtime_error);
+  EXPECT_EQ(system.mapped_bytes(), 0u);
+  for (int n = 1; n <= 2; ++n) {  // the cuts before and behind the aligned part
+    FakeHostMemory cutting;
+    cutting.refuse(MemoryCall::kUnmap, n, ENOMEM);
+    try {
+      const Arena arena("test", 3 * kHugePageBytes, {.calls = &cutting});
+      EXPECT_LT(cutting.calls(MemoryCall::kUnmap), n);  // aligned by chance: one cut
+      cutting.refuse(MemoryCall::kUnmap, 0, 0);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kDoesNotFit);
+    }
+    EXPECT_EQ(cutting.mapped_bytes(), 0u);
   }
 }
 

@@ -21,6 +21,15 @@ TEST(Random, PhiloxKnownAnswers) {
             (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
+// Its philox4x32-7 lines.
+TEST(Random, PhiloxKnownAnswersOfSevenRounds) {
+  EXPECT_EQ(philox4x32(0, 0, 0, 7), (Words{0x5f6fb709, 0x0d893f64, 0x4f121f81, 0x4f730a48}));
+  EXPECT_EQ(philox4x32(UINT64_MAX, UINT64_MAX, UINT64_MAX, 7),
+            (Words{0x5207ddc2, 0x45165e59, 0x4d8ee751, 0x8c52f662}));
+  EXPECT_EQ(philox4x32(0x299f31d0a4093822, 0x85a308d3243f6a88, 0x0370734413198a2e, 7),
+            (Words{0x4dfccaba, 0x190a87f0, 0xc47362ba, 0xb6b5242a}));
+}
+
 TEST(Random, DrawsAreThePhiloxWordsInOrder) {
   const CounterRandom random(kSeed, 5);
   const Words block = philox4x32(kSeed, 7, 5);

@@ -141,6 +141,21 @@ TEST_F(SystemMemory, HybridTakesTheSmallerVersion) {
   expect(6000, "/sys/fs/cgroup/unified/b/memory.max");
 }
 
+TEST_F(SystemMemory, EveryLimitAboveUsIsListed) {
+  write("proc/self/cgroup", "4:memory:/a/b\n");
+  write("proc/self/mountinfo", kMount1);
+  write_group1("", kNoLimit1, "100");
+  write_group1("/a", "9000", "1000");
+  write_group1("/a/b", "5000", "6000");
+  const std::vector<GroupLimit> limits = read_group_limits(root_);
+  ASSERT_EQ(limits.size(), 2u);  // what version 1 writes for "no limit" is none
+  EXPECT_EQ(limits[0].path, "/sys/fs/cgroup/memory/a/memory.limit_in_bytes");
+  EXPECT_EQ(limits[0].limit_bytes, 9000u);
+  EXPECT_EQ(limits[0].available_bytes, 8000u);
+  EXPECT_EQ(limits[1].path, "/sys/fs/cgroup/memory/a/b/memory.limit_in_bytes");
+  EXPECT_EQ(limits[1].available_bytes, 0u);
+}
+
 TEST_F(SystemMemory, NonsenseSetsNoLimit) {
   write("proc/meminfo", "MemAvailable:\nMemAvailable: many kB\n");
   write("proc/self/cgroup", "nonsense\n0::/job\n:\n\n");

@@ -1,8 +1,11 @@
 #include "core/worker_team.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
+#include <mutex>
+#include <set>
 #include <stdexcept>
 #include <string>
 
@@ -71,6 +74,53 @@ TEST(WorkerTeam, WorkersInheritTheFloatMode) {
     EXPECT_EQ(flushing, flushes_denormals() ? 3 : 0);
   })
       .join();
+}
+
+std::set<int> own_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  EXPECT_EQ(sched_getaffinity(0, sizeof set, &set), 0);
+  std::set<int> cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &set)) cpus.insert(cpu);
+  }
+  return cpus;
+}
+
+// Affinity of each member, by member.
+std::vector<std::set<int>> members_cpus(WorkerTeam& team) {
+  std::vector<std::set<int>> cpus(static_cast<size_t>(team.thread_count()));
+  team.run(team.thread_count(), [&](int64_t member) { cpus[static_cast<size_t>(member)] = own_cpus(); });
+  return cpus;
+}
+
+TEST(WorkerTeam, BindsItsWorkersAndLeavesTheCallerAlone) {
+  const std::set<int> all = own_cpus();
+  const int first = *all.begin(), last = *all.rbegin();
+  WorkerTeam team({.thread_count = 4, .cpus = {{first}, {last}, {}, {first, last}}});
+  EXPECT_EQ(members_cpus(team), (std::vector<std::set<int>>{all, {last}, all, {first, last}}));
+  EXPECT_EQ(own_cpus(), all);
+}
+
+TEST(WorkerTeam, UnboundByDefault) {
+  WorkerTeam team(3);
+  EXPECT_EQ(members_cpus(team), std::vector<std::set<int>>(3, own_cpus()));
+}
+
+TEST(WorkerTeam, ARefusedBindingIsOneNotice) {
+  const std::set<int> all = own_cpus();
+  std::vector<std::string> notices;
+  const auto notice = [&](const std::string& line) { notices.push_back(line); };
+  const int absent = 100'000;  // beyond every machine's CPUs
+  WorkerTeam team({.thread_count = 3, .cpus = {{absent}, {absent}, {absent}}, .notice = notice});
+  ASSERT_EQ(notices.size(), 1u);
+  EXPECT_NE(notices[0].find("CPU 100000"), std::string::npos) << notices[0];
+  EXPECT_EQ(members_cpus(team), std::vector<std::set<int>>(3, all));
+}
+
+TEST(WorkerTeamDeathTest, BindingsAreForEveryMember) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_DEATH(WorkerTeam({.thread_count = 2, .cpus = {{0}}}), "check failed");
 }
 
 TEST(WorkerTeamDeathTest, MisuseIsABug) {

@@ -47,18 +47,24 @@ class InstructionSets : public testing::TestWithParam<InstructionSet> {
 INSTANTIATE_TEST_SUITE_P(Sets, InstructionSets, testing::Values(InstructionSet::kAvx2, InstructionSet::kAvx512),
                          [](const auto& suite) { return std::string(instruction_set_name(suite.param)); });
 
+// Both formats with both types of gradient.
+bool update_all(InstructionSet set, Arrays& a, size_t at, int64_t count) {
+  const auto narrow = adamw_kernels<bf16_bits>(set);
+  const auto wide = adamw_kernels<float>(set);
+  bool finite = narrow.exact(&a.hi[at], &a.lo[at], &a.m[at], &a.v[at], &a.half_gradient[at], count, kScalars);
+  finite &= wide.exact(&a.hi[at], &a.lo[at], &a.m[at], &a.v[at], &a.gradient[at], count, kScalars);
+  finite &= wide.float32(&a.master[at], &a.m[at], &a.v[at], &a.gradient[at], count, kScalars);
+  finite &= narrow.float32(&a.master[at], &a.m[at], &a.v[at], &a.half_gradient[at], count, kScalars);
+  return finite;
+}
+
 TEST_P(InstructionSets, AdamWEqualsBaseline) {
-  const AdamWKernels baseline = adamw_kernels(InstructionSet::kBaseline);
-  const AdamWKernels wide = adamw_kernels(GetParam());
   for (int64_t count = 0; count <= 130; ++count) {
     Arrays expected(140), actual(140);
+    const size_t at = 3;  // not a vector border
     for (int update = 0; update < 3; ++update) {
-      for (auto [kernels, a] : {std::pair{&baseline, &expected}, std::pair{&wide, &actual}}) {
-        const size_t at = 3;  // not a vector border
-        EXPECT_TRUE(
-            kernels->exact(&a->hi[at], &a->lo[at], &a->m[at], &a->v[at], &a->half_gradient[at], count, kScalars));
-        EXPECT_TRUE(kernels->float32(&a->master[at], &a->m[at], &a->v[at], &a->gradient[at], count, kScalars));
-      }
+      EXPECT_TRUE(update_all(InstructionSet::kBaseline, expected, at, count));
+      EXPECT_TRUE(update_all(GetParam(), actual, at, count));
     }
     ASSERT_TRUE(actual == expected) << count << " elements, seed " << kSeed;
   }
@@ -66,45 +72,42 @@ TEST_P(InstructionSets, AdamWEqualsBaseline) {
 
 TEST_P(InstructionSets, AdamWLongRunEqualsBaseline) {
   Arrays expected(20011), actual(20011);
-  const auto run = [](const AdamWKernels& kernels, Arrays& a) {
-    const auto count = static_cast<int64_t>(a.m.size());
-    for (int update = 0; update < 10; ++update) {
-      kernels.exact(a.hi.data(), a.lo.data(), a.m.data(), a.v.data(), a.half_gradient.data(), count, kScalars);
-      kernels.float32(a.master.data(), a.m.data(), a.v.data(), a.gradient.data(), count, kScalars);
-    }
-  };
-  run(adamw_kernels(InstructionSet::kBaseline), expected);
-  run(adamw_kernels(GetParam()), actual);
+  for (int update = 0; update < 10; ++update) {
+    update_all(InstructionSet::kBaseline, expected, 0, 20011);
+    update_all(GetParam(), actual, 0, 20011);
+  }
   EXPECT_TRUE(actual == expected) << "seed " << kSeed;
 }
 
 TEST_P(InstructionSets, AdamWFlagsEveryPosition) {
-  const AdamWKernels kernels = adamw_kernels(GetParam());
+  const auto narrow = adamw_kernels<bf16_bits>(GetParam());
+  const auto wide = adamw_kernels<float>(GetParam());
   for (size_t position = 0; position < 130; ++position) {
     Arrays a(130);
     a.half_gradient[position] = 0x7f80;
     a.gradient[position] = std::bit_cast<float>(0x7f800000u);
-    EXPECT_FALSE(kernels.exact(a.hi.data(), a.lo.data(), a.m.data(), a.v.data(), a.half_gradient.data(), 130, kScalars))
+    EXPECT_FALSE(narrow.exact(a.hi.data(), a.lo.data(), a.m.data(), a.v.data(), a.half_gradient.data(), 130, kScalars))
         << position;
     a = Arrays(130);
     a.gradient[position] = std::bit_cast<float>(0x7f800000u);
-    EXPECT_FALSE(kernels.float32(a.master.data(), a.m.data(), a.v.data(), a.gradient.data(), 130, kScalars))
-        << position;
+    EXPECT_FALSE(wide.float32(a.master.data(), a.m.data(), a.v.data(), a.gradient.data(), 130, kScalars)) << position;
   }
 }
 
 TEST_P(InstructionSets, NormEqualsBaseline) {
   const NormKernels baseline = norm_kernels(InstructionSet::kBaseline);
   const NormKernels wide = norm_kernels(GetParam());
-  const Arrays a(300);
-  for (int64_t begin : {0, 1, 63, 64, 70}) {
-    for (int64_t end = begin; end <= begin + 130; ++end) {
+  Arrays a(600);
+  for (size_t i = 200; i < 600; ++i) a.half_gradient[i] = static_cast<uint16_t>(i * 167);  // chunks of any magnitude
+  for (size_t i = 200; i < 600; ++i) a.half_gradient[i] &= 0xbfff;                         // but finite
+  for (int64_t begin : {0, 1, 63, 64, 70, 200, 333}) {
+    for (int64_t count = 0; count <= 267; count += count < 130 ? 1 : 7) {
       NormLanes expected{}, actual{};
-      EXPECT_TRUE(baseline.bfloat16(a.half_gradient.data(), begin, end, expected));
-      EXPECT_TRUE(wide.bfloat16(a.half_gradient.data(), begin, end, actual));
-      EXPECT_TRUE(baseline.float32(a.master.data(), begin, end, expected));
-      EXPECT_TRUE(wide.float32(a.master.data(), begin, end, actual));
-      ASSERT_EQ(std::memcmp(expected.data(), actual.data(), sizeof(expected)), 0) << begin << " to " << end;
+      EXPECT_TRUE(baseline.bfloat16(a.half_gradient.data() + begin, count, expected));
+      EXPECT_TRUE(wide.bfloat16(a.half_gradient.data() + begin, count, actual));
+      EXPECT_TRUE(baseline.float32(a.master.data() + begin, count, expected));
+      EXPECT_TRUE(wide.float32(a.master.data() + begin, count, actual));
+      ASSERT_EQ(std::memcmp(expected.data(), actual.data(), sizeof(expected)), 0) << begin << ", " << count;
     }
   }
 }
@@ -116,8 +119,8 @@ TEST_P(InstructionSets, NormFlagsEveryPosition) {
     a.half_gradient[position] = 0xffc0;
     a.gradient[position] = std::bit_cast<float>(0x7f800000u);
     NormLanes lanes{};
-    EXPECT_FALSE(kernels.bfloat16(a.half_gradient.data(), 0, 200, lanes)) << position;
-    EXPECT_FALSE(kernels.float32(a.gradient.data(), 0, 200, lanes)) << position;
+    EXPECT_FALSE(kernels.bfloat16(a.half_gradient.data(), 200, lanes)) << position;
+    EXPECT_FALSE(kernels.float32(a.gradient.data(), 200, lanes)) << position;
   }
 }
 

@@ -1,7 +1,8 @@
-// One layer's bytes for tests: wire weights, state and gradient planes with a pattern in the padding, and an AdamW
-// written plainly as the oracle.
+// One layer's bytes for tests: wire weights, state and gradient planes with a pattern in the padding.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstring>
@@ -14,6 +15,7 @@
 #include "core/layer_layout.h"
 #include "core/random.h"
 #include "optim/host_optimizer.h"
+#include "optim/state_planes.h"
 
 namespace penstock {
 
@@ -43,15 +45,22 @@ class AlignedBytes {
 class TestLayer {
  public:
   TestLayer(std::vector<TensorSpec> tensors, StateFormat format)
+      : TestLayer(std::move(tensors), format, gradient_dtype(format)) {}
+  TestLayer(std::vector<TensorSpec> tensors, StateFormat format, DType gradient_type)
       : layout(std::move(tensors)),
         format_(format),
+        gradient_dtype_(gradient_type),
         wire(layout.slab_bytes(dtype_bytes(wire_dtype(format)))),
-        state(layout.slab_bytes(state_bytes_per_element(format))),
-        gradient(layout.slab_bytes(dtype_bytes(gradient_dtype(format)))) {}
+        state(state_bytes(format, layout.slab_elements())),
+        gradient(layout.slab_bytes(dtype_bytes(gradient_type))) {
+    if (MomentScales* scales = state_planes(view()).scales) {  // a run's memory starts as zeros
+      std::fill_n(scales, layout.slab_elements() / kScaleBlockElements, MomentScales{});
+    }
+  }
 
   LayerStateView view() { return {&layout, format_, wire.span(), state.span()}; }
   LayerGradientView gradient_view(std::span<const uint8_t> touched_rows = {}) {
-    return {&layout, gradient_dtype(format_), gradient.span(), touched_rows};
+    return {&layout, gradient_dtype_, gradient.span(), touched_rows};
   }
 
   // Values are given per parameter, tensors one after another without padding.
@@ -75,7 +84,7 @@ class TestLayer {
     size_t next = 0;
     for (const TensorPlace& tensor : layout.tensors()) {
       for (uint64_t i = 0; i < tensor.element_count; ++i, ++next) {
-        if (format_ == StateFormat::kExact) {
+        if (gradient_dtype_ == DType::kBFloat16) {
           gradient.as<bf16_bits>()[tensor.offset + i] = bf16_from_float(values[next]);
         } else {
           gradient.as<float>()[tensor.offset + i] = values[next];
@@ -84,10 +93,18 @@ class TestLayer {
     }
   }
 
+  // Everything but the gradient, to compare whole layers.
+  std::vector<std::byte> bytes() {
+    std::vector<std::byte> all(wire.span().begin(), wire.span().end());
+    all.insert(all.end(), state.span().begin(), state.span().end());
+    return all;
+  }
+
   LayerLayout layout;
 
  private:
   StateFormat format_;
+  DType gradient_dtype_;
 
  public:
   AlignedBytes wire;
@@ -106,34 +123,6 @@ inline std::vector<float> random_values(uint64_t seed, uint64_t stream, size_t c
   }
   return values;
 }
-
-// fp32 AdamW from the paper, one parameter at a time.
-struct ReferenceAdamW {
-  std::vector<float> master, m, v;
-
-  explicit ReferenceAdamW(std::span<const float> start)
-      : master(start.begin(), start.end()), m(start.size(), 0.0f), v(start.size(), 0.0f) {}
-
-  void update(size_t i, float gradient, const AdamWStep& step, bool decays) {
-    const auto rate = static_cast<float>(step.learning_rate / (1.0 - std::pow(step.beta1, step.update_count)));
-    const auto second_correction = static_cast<float>(std::sqrt(1.0 - std::pow(step.beta2, step.update_count)));
-    gradient *= step.gradient_scale;
-    if (decays) master[i] *= static_cast<float>(1.0 - step.learning_rate * step.weight_decay);
-    m[i] += static_cast<float>(1.0 - step.beta1) * (gradient - m[i]);
-    v[i] *= static_cast<float>(step.beta2);
-    v[i] += static_cast<float>(1.0 - step.beta2) * gradient * gradient;
-    const float denominator = std::sqrt(v[i]) / second_correction + static_cast<float>(step.eps);
-    master[i] -= rate * m[i] / denominator;
-  }
-
-  void update_all(const LayerLayout& layout, std::span<const float> gradients, const AdamWStep& step) {
-    size_t next = 0;
-    for (const TensorPlace& tensor : layout.tensors()) {
-      for (uint64_t i = 0; i < tensor.element_count; ++i, ++next)
-        update(next, gradients[next], step, tensor.spec.decays);
-    }
-  }
-};
 
 // The first parameter whose bits differ, or -1.
 inline int64_t first_difference(std::span<const float> a, std::span<const float> b) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "layer_state.h"
+#include "optim/cast_kernels.h"
 
 namespace penstock {
 namespace {
@@ -27,6 +28,69 @@ TEST(MasterWeights, RoundTripKeepsEveryBit) {
     layer.set_masters(values);
     EXPECT_EQ(first_difference(layer.masters(), values), -1) << state_format_name(format);
   }
+}
+
+// Patterns first, first + stride, ... below 2^32, through the planes of `exact` and through the casts.
+void expect_patterns_come_back(uint64_t first, uint64_t stride) {
+  constexpr size_t kChunk = 1 << 20;
+  TestLayer layer({{"w", {kChunk}}}, StateFormat::kExact);
+  const TensorPlace& place = layer.layout.tensors()[0];
+  std::vector<float> values(kChunk), back(kChunk);
+  std::vector<bf16_bits> narrow(kChunk);
+  for (uint64_t pattern = first; pattern < uint64_t{1} << 32;) {
+    for (float& value : values) {
+      value = std::bit_cast<float>(static_cast<uint32_t>(pattern));
+      pattern += stride;
+    }
+    write_master(layer.view(), place, values);
+    read_master(layer.view(), place, back);
+    ASSERT_EQ(first_difference(values, back), -1) << "in the chunk before " << pattern;
+    cast_to_bfloat16(values, narrow);
+    for (size_t i = 0; i < kChunk; ++i) ASSERT_EQ(narrow[i], bf16_from_float(values[i])) << std::hex << values[i];
+  }
+}
+
+TEST(MasterWeights, SampledPatternsComeBack) { expect_patterns_come_back(3, 1021); }
+
+// All 2^32, in about half a minute: run it with --gtest_also_run_disabled_tests.
+TEST(MasterWeights, DISABLED_EveryPatternComesBack) { expect_patterns_come_back(0, 1); }
+
+// A bf16 master: to nearest even, NaN kept, as bf16_from_float has it. No moments.
+TEST(MasterWeights, CompactFormatsRoundToNearestEven) {
+  const std::vector<float> odd = odd_patterns();
+  for (const StateFormat format : {StateFormat::kCompact, StateFormat::kCompact8}) {
+    TestLayer layer({{"a", {static_cast<int64_t>(odd.size())}}}, format);
+    layer.set_masters(odd);
+    const std::vector<float> masters = layer.masters();
+    for (size_t i = 0; i < odd.size(); ++i) {
+      EXPECT_EQ(layer.wire.as<bf16_bits>()[i], bf16_from_float(odd[i]));
+      EXPECT_EQ(std::bit_cast<uint32_t>(masters[i]), uint32_t{bf16_from_float(odd[i])} << 16);
+    }
+    for (size_t i = 0; i < odd.size(); ++i) {
+      EXPECT_EQ(layer.state.as<uint16_t>()[i], 0) << "m of compact, m and v of compact8";
+    }
+  }
+}
+
+// Scales of whole blocks go, and of blocks none of whose codes is left, in whatever order they were cleared.
+TEST(MasterWeights, ClearedBlocksOfCompact8LoseTheirScale) {
+  TestLayer layer({{"a", {300}}, {"b", {10}}}, StateFormat::kCompact8);
+  layer.set_masters(std::vector<float>(310, 1.0f));
+  layer.set_gradients(std::vector<float>(310, 1.0f));
+  WorkerTeam team(1);
+  ASSERT_TRUE(adamw_update(layer.view(), layer.gradient_view(), {.learning_rate = 0.1}, team));
+  const MomentScales* scales = state_planes(layer.view()).scales;
+  for (const uint64_t block : {0, 1, 2, 3}) EXPECT_GT(scales[block].v, 0.0f);
+  clear_moments(layer.view(), 100, 100);  // ends of blocks 0 and 1
+  EXPECT_GT(scales[0].v, 0.0f);
+  EXPECT_GT(scales[1].v, 0.0f);
+  clear_moments(layer.view(), 0, 100);
+  EXPECT_EQ(scales[0].v, 0.0f);
+  EXPECT_EQ(scales[0].m, 0.0f);
+  EXPECT_GT(scales[1].v, 0.0f);
+  clear_moments(layer.view(), 256, 44);  // the tensor's short last block
+  EXPECT_EQ(scales[2].v, 0.0f);
+  EXPECT_GT(scales[3].v, 0.0f);
 }
 
 TEST(MasterWeights, ExactKeepsTheHighHalfOnTheWire) {

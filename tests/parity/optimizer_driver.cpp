@@ -20,7 +20,7 @@ namespace penstock {
 namespace {
 
 struct Header {
-  int64_t is_exact;
+  int64_t format;  // as in StateFormat
   int64_t step_count;
   int64_t tensor_count;
   double learning_rate;
@@ -66,13 +66,13 @@ void run(const char* input, const char* output) {
   Header header;
   read_values(file, &header, 1);
   const LayerLayout layout = read_layout(file, header.tensor_count);
-  const StateFormat format = header.is_exact != 0 ? StateFormat::kExact : StateFormat::kFloat32;
+  const auto format = static_cast<StateFormat>(header.format);
   const uint64_t gradient_bytes = layout.slab_bytes(dtype_bytes(gradient_dtype(format)));
   const uint64_t wire_bytes = layout.slab_bytes(dtype_bytes(wire_dtype(format)));
-  const uint64_t state_bytes = layout.slab_bytes(state_bytes_per_element(format));
-  Arena arena("optimizer driver", gradient_bytes + wire_bytes + state_bytes + 3 * 4096);
+  const uint64_t planes_bytes = state_bytes(format, layout.trainable_elements());
+  Arena arena("optimizer driver", gradient_bytes + wire_bytes + planes_bytes + 3 * 4096);
   const std::span<std::byte> gradient = arena.allocate(gradient_bytes);
-  const LayerStateView layer{&layout, format, arena.allocate(wire_bytes), arena.allocate(state_bytes)};
+  const LayerStateView layer{&layout, format, arena.allocate(wire_bytes), arena.allocate(planes_bytes)};
   const LayerGradientView gradient_view{&layout, gradient_dtype(format), gradient, {}};
 
   std::vector<float> values;
@@ -93,7 +93,8 @@ void run(const char* input, const char* output) {
                          .eps = header.eps,
                          .weight_decay = header.weight_decay,
                          .update_count = update,
-                         .gradient_scale = clip_factor(norms.back(), header.max_grad_norm)};
+                         .gradient_scale = clip_factor(norms.back(), header.max_grad_norm),
+                         .seed = 20240611};
     if (!norm.finite || !adamw_update(layer, gradient_view, step, team)) {
       throw Error(ExitCode::kNumericStop, "update " + std::to_string(update) + " is not finite");
     }

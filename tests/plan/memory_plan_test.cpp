@@ -22,8 +22,8 @@ uint64_t bytes_of(const std::vector<MemoryClass>& classes, const std::string& na
 }
 
 TEST(MemoryPlan, SumsEveryBufferOnce) {
-  for (const StepSettings& settings : whole_grid()) {
-    const BufferTable buffers = planner(settings).buffers();
+  for (const auto& [settings, wire] : whole_and_cut_grid()) {
+    const BufferTable buffers = planner(settings, wire).buffers();
     const MemoryPlan plan = plan_memory(buffers, 1000, 17, 23);
     uint64_t host = 23;
     uint64_t device = 17;

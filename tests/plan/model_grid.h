@@ -52,4 +52,20 @@ inline std::vector<StepSettings> whole_grid() {
   return grid;
 }
 
+struct PlannedCase {
+  StepSettings settings;
+  Wire wire;
+};
+
+// The whole grid, and the same in pieces where settings cut anything.
+inline std::vector<PlannedCase> whole_and_cut_grid() {
+  std::vector<PlannedCase> grid;
+  for (const StepSettings& settings : whole_grid()) {
+    grid.push_back({settings, Wire::kWhole});
+    const bool cuts = settings.purpose == Purpose::kTrain && settings.update == UpdateMode::kDeferred;
+    if (cuts) grid.push_back({settings, Wire::kCut});
+  }
+  return grid;
+}
+
 }  // namespace penstock

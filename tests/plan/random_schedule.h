@@ -20,7 +20,7 @@ inline BufferTable random_table(std::mt19937& random) {
 inline Op random_op(std::mt19937& random, size_t buffer_count) {
   Op op{.kind = static_cast<OpKind>(random() % kOpKindCount),
         .lane = static_cast<LaneKind>(random() % kLaneCount),
-        .layer = -1,
+        .layer = 0,
         .micro_batch = -1,
         .accesses = {},
         .waits = {}};

@@ -17,6 +17,7 @@ struct GoldenCase {
   const char* name;
   StepSettings settings;
   StepVariant variant;
+  Wire wire = Wire::kWhole;
 };
 
 StepSettings with_purpose(Purpose purpose, int block_count) {
@@ -41,6 +42,8 @@ std::vector<GoldenCase> golden_cases() {
   StepSettings decode_parts = with_purpose(Purpose::kGenerate, 2);
   decode_parts.head_parts = 3;
   return {
+      {"train-pieces", base, StepVariant::kTrainPending, Wire::kCut},
+      {"train-tied-pieces", parts, StepVariant::kTrainPending, Wire::kCut},
       {"train-tied", tied, StepVariant::kTrainPending},
       {"train-head-parts", parts, StepVariant::kTrainPending},
       {"train-frozen", with_trained(training(5, 1, 2), 0b0101000), StepVariant::kTrainPending},
@@ -69,7 +72,7 @@ class ScheduleGolden : public testing::TestWithParam<GoldenCase> {};
 
 TEST_P(ScheduleGolden, DumpIsAsReviewed) {
   const std::string path = golden_path(GetParam());
-  const std::string dump = dump_schedule(planner(GetParam().settings).plan(GetParam().variant));
+  const std::string dump = dump_schedule(planner(GetParam().settings, GetParam().wire).plan(GetParam().variant));
   if (std::getenv("PENSTOCK_UPDATE_GOLDEN") != nullptr) {
     std::ofstream file(path, std::ios::binary);
     file << dump;

@@ -122,12 +122,12 @@ size_t expect_every_edge_needed(const Schedule& schedule) {
 }
 
 // The same for every schedule of a grid, up to the first failure.
-size_t expect_every_edge_needed(const std::vector<StepSettings>& grid) {
+size_t expect_every_edge_needed(const std::vector<StepSettings>& grid, Wire wire = Wire::kWhole) {
   size_t edges = 0;
   for (const StepSettings& settings : grid) {
-    const StepPlanner plan = planner(settings);
+    const StepPlanner plan = planner(settings, wire);
     for (const StepVariant variant : variants_of(settings)) {
-      SCOPED_TRACE(describe(settings) + " " + std::string(step_variant_name(variant)));
+      SCOPED_TRACE(describe(settings, wire) + " " + std::string(step_variant_name(variant)));
       edges += expect_every_edge_needed(plan.plan(variant));
       if (testing::Test::HasFailure()) return edges;
     }
@@ -145,6 +145,14 @@ TEST(ScheduleRace, DeletingAnyEdgeOfAnyForwardOnlyScheduleIsReported) {
 
 TEST(ScheduleRace, DeletingAnyEdgeOfTiedFrozenOrSplitSchedulesIsReported) {
   EXPECT_GT(expect_every_edge_needed(model_grid()), 50'000u);
+}
+
+TEST(ScheduleRace, DeletingAnyEdgeOfSchedulesInPiecesIsReported) {
+  std::vector<StepSettings> grid;
+  for (const StepSettings& settings : model_grid()) {
+    if (settings.purpose == Purpose::kTrain && settings.update == UpdateMode::kDeferred) grid.push_back(settings);
+  }
+  EXPECT_GT(expect_every_edge_needed(grid, Wire::kCut), 50'000u);
 }
 
 // A step whose closing op waits for nothing lets the next one begin under its work.

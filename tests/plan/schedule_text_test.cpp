@@ -13,8 +13,8 @@ namespace penstock {
 namespace {
 
 TEST(ScheduleText, DumpAndParseAreInverse) {
-  for (const StepSettings& settings : whole_grid()) {
-    const StepPlanner plan = planner(settings);
+  for (const auto& [settings, wire] : whole_and_cut_grid()) {
+    const StepPlanner plan = planner(settings, wire);
     for (const StepVariant variant : variants_of(settings)) {
       const Schedule schedule = plan.plan(variant);
       ASSERT_TRUE(parse_schedule(dump_schedule(schedule)) == schedule) << describe(settings);
@@ -43,6 +43,8 @@ TEST(ScheduleText, Labels) {
   EXPECT_EQ(layer_label(3, 3), "2");
   EXPECT_EQ(layer_label(4, 3), "H");
   EXPECT_EQ(buffer_label({.kind = BufferKind::kHostWire, .index = 4}, 3), "wire(H)");
+  EXPECT_EQ(buffer_label({.kind = BufferKind::kHostWire, .index = 1, .piece = 12}, 3), "wire(0:12)");
+  EXPECT_EQ(buffer_label({.kind = BufferKind::kHostWire, .piece = kColdRows}, 3), "wire(E:cold)");
   EXPECT_EQ(buffer_label({.kind = BufferKind::kActivation, .index = 2, .micro_batch = 0}, 3), "activation(2,m0)");
   EXPECT_EQ(buffer_label({.kind = BufferKind::kEmbedStaging, .micro_batch = 1}, 3), "embed_staging(m1)");
   EXPECT_EQ(buffer_label({.kind = BufferKind::kDecision}, 3), "decision");
@@ -51,6 +53,11 @@ TEST(ScheduleText, Labels) {
   EXPECT_EQ(op_label(op, 3), "Forward(2,m1)");
   op.layer = -1;
   EXPECT_EQ(op_label(op, 3), "Forward(m1)");
+  const Op piece{.kind = OpKind::kFetch, .lane = LaneKind::kFetch, .layer = 3, .piece = 4, .accesses = {}, .waits = {}};
+  EXPECT_EQ(op_label(piece, 3), "Fetch(2:4)");
+  const Op hot{
+      .kind = OpKind::kUpdate, .lane = LaneKind::kHost, .layer = 0, .piece = kHotRows, .accesses = {}, .waits = {}};
+  EXPECT_EQ(op_label(hot, 3), "Update(E:hot)");
 }
 
 TEST(ScheduleText, KindNamesAreDistinct) {

@@ -229,6 +229,69 @@ TEST(CostModel, PricesByTheBytesThatMove) {
   EXPECT_DOUBLE_EQ(CostModel{}.seconds(pending.ops()[find_op(pending, "Fetch(1)")], pending.buffers()), 0);
 }
 
+TEST(CostModel, PiecesCostTogetherWhatTheWholeCosts) {
+  StepSettings settings = training(3, 1, 2);
+  for (const bool tied : {false, true}) {
+    settings.tied_head = tied;
+    const Schedule whole = planner(settings).plan(StepVariant::kTrainPending);
+    const Schedule cut = planner(settings, Wire::kCut).plan(StepVariant::kTrainPending);
+    CostModel costs;
+    costs.host_bytes_per_second = 1000;
+    costs.h2d_bytes_per_second = 10;
+    const auto total = [&](const Schedule& schedule, OpKind kind) {
+      double seconds = 0;
+      for (const Op& op : schedule.ops()) seconds += op.kind == kind ? costs.seconds(op, schedule.buffers()) : 0;
+      return seconds;
+    };
+    EXPECT_NEAR(total(cut, OpKind::kUpdate), total(whole, OpKind::kUpdate), 1e-9);
+    EXPECT_NEAR(total(cut, OpKind::kFetch), total(whole, OpKind::kFetch), 1e-9);
+    const OpIndex fetch = find_op(cut, "Fetch(1:2)");
+    EXPECT_DOUBLE_EQ(costs.seconds(cut.ops()[fetch], cut.buffers()), 120 / 10.0);
+    // 120 of the layer's 2,000 bytes of weights, and that share of gradient, state and decision.
+    const OpIndex update = find_op(cut, "Update(1:2)");
+    EXPECT_DOUBLE_EQ(costs.seconds(cut.ops()[update], cut.buffers()),
+                     120 / 2000.0 * (2000 + 2 * 2000 + 2 * 10000 + 64) / 1000.0);
+  }
+}
+
+// Where a step may name every row, the cold rows' update is planned to cost nothing.
+TEST(CostModel, NoRowIsPaidTwice) {
+  StepBytes bytes = small_bytes(2);
+  const Schedule whole = StepPlanner(training(2, 1, 1), bytes).plan(StepVariant::kTrainPending);
+  bytes.layers[0].hot_rows = bytes.layers[0].wire;
+  const Schedule cut = StepPlanner(training(2, 1, 1), bytes).plan(StepVariant::kTrainPending);
+  CostModel costs;
+  costs.host_bytes_per_second = 1000;
+  const auto price = [&](const Schedule& schedule, const char* label) {
+    return costs.seconds(schedule.ops()[find_op(schedule, label)], schedule.buffers());
+  };
+  EXPECT_DOUBLE_EQ(price(cut, "Update(E:hot)"), price(whole, "Update(E)"));
+  EXPECT_DOUBLE_EQ(price(cut, "Update(E:cold)"), 0);
+}
+
+// The join: the first forward waits for the hot rows, the first block's update and the fetch of its last piece, not for
+// the whole embedding and a whole fetch.
+TEST(Simulator, PiecesAndHotRowsShortenTheJoin) {
+  const StepSettings settings = training(3, 1, 1);
+  StepBytes bytes = small_bytes(3);
+  const Schedule whole = StepPlanner(settings, bytes).plan(StepVariant::kTrainPending);
+  for (size_t layer = 1; layer <= 3; ++layer) bytes.layers[layer].wire_pieces.assign(4, 500);
+  bytes.layers[0].hot_rows = 400;  // of 4,000
+  const Schedule cut = StepPlanner(settings, bytes).plan(StepVariant::kTrainPending);
+  CostModel costs;
+  costs.host_bytes_per_second = 1000;
+  costs.h2d_bytes_per_second = 1000;
+  costs.forward_seconds = 1;
+  const auto first_forward = [&](const Schedule& schedule) {
+    return simulate({&schedule}, costs).ops[find_op(schedule, "Forward(0,m0)")].begin_seconds;
+  };
+  const double embed = 2 * 300 / 1000.0;
+  const double embedding = (4000 + 2 * 4000 + 2 * 20000 + 64) / 1000.0;
+  const double block = (2000 + 2 * 2000 + 2 * 10000 + 64) / 1000.0;
+  EXPECT_NEAR(first_forward(whole), embedding + embed + block + 2000 / 1000.0, 1e-9);
+  EXPECT_NEAR(first_forward(cut), embedding / 10 + embed + block + 500 / 1000.0, 1e-9);
+}
+
 // Deferred updates run under the next step's forward: the host's time is exposed at the join only.
 TEST(Simulator, DeferredUpdateIsHiddenWhenComputeIsLong) {
   const StepPlanner plan = planner(training(8, 2, 4));

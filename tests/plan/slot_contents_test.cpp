@@ -63,8 +63,22 @@ TEST_F(SlotContents, OpReadsTheWrongSlot) {
               "reads weight_slot(1), which holds weights of 3 at version 0 of step 0, not weights of 2");
 }
 
-TEST_F(SlotContents, AnySingleOpLeftOutOfASequenceIsNoticed) {
-  const Steps sequence = {train_, pending_, drain_, eval_, train_};
+// The same steps with wire weights in pieces.
+class SlotContentsInPieces : public SlotContents {
+ protected:
+  SlotContentsInPieces() {
+    planner_ = planner(training(4, 1, 2), Wire::kCut);
+    train_ = plan(StepVariant::kTrain);
+    pending_ = plan(StepVariant::kTrainPending);
+    drain_ = plan(StepVariant::kDrain);
+    eval_ = plan(StepVariant::kEval);
+  }
+  BufferIndex piece(int layer, int number) const {
+    return planner_.buffers().find_piece(BufferKind::kHostWire, layer, number);
+  }
+};
+
+void expect_every_op_is_needed(const Steps& sequence) {
   ASSERT_EQ(first_finding(sequence), "");
   for (size_t step = 0; step < sequence.size(); ++step) {
     for (OpIndex op = 0; op < sequence[step].ops().size(); ++op) {
@@ -76,8 +90,8 @@ TEST_F(SlotContents, AnySingleOpLeftOutOfASequenceIsNoticed) {
   }
 }
 
-TEST_F(SlotContents, AnySingleAccessLeftOutIsNoticed) {
-  const Steps sequence = {train_, pending_, eval_};
+// Of the first two steps.
+void expect_every_access_is_needed(const Steps& sequence) {
   for (size_t step = 0; step < 2; ++step) {
     for (OpIndex op = 0; op < sequence[step].ops().size(); ++op) {
       for (size_t access = 0; access < sequence[step].ops()[op].accesses.size(); ++access) {
@@ -90,6 +104,29 @@ TEST_F(SlotContents, AnySingleAccessLeftOutIsNoticed) {
       }
     }
   }
+}
+
+TEST_F(SlotContents, AnySingleOpLeftOutOfASequenceIsNoticed) {
+  expect_every_op_is_needed({train_, pending_, drain_, eval_, train_});
+}
+
+TEST_F(SlotContents, AnySingleAccessLeftOutIsNoticed) { expect_every_access_is_needed({train_, pending_, eval_}); }
+
+TEST_F(SlotContentsInPieces, EveryOpAndAccessIsNeeded) {
+  expect_every_op_is_needed({train_, pending_, pending_, drain_, eval_, train_});
+  expect_every_access_is_needed({train_, pending_, pending_, drain_, eval_});
+}
+
+TEST_F(SlotContentsInPieces, PiecesOutOfOrderOrOfAnotherLayer) {
+  const auto exchanged = [&](const std::string& op, int layer, int from, int to) {
+    return redirected(pending_, op, piece(layer, from), piece(layer, to));
+  };
+  EXPECT_SAYS((Steps{train_, exchanged("Fetch(1:1)", 2, 1, 2)}), "Fetch(1:1)");
+  EXPECT_SAYS((Steps{train_, exchanged("Update(1:1)", 2, 1, 0)}), "Update(1:1)");
+  EXPECT_SAYS((Steps{train_, exchanged("Embed(m0)", 0, kHotRows, kColdRows)}), "Embed(m0)");
+  EXPECT_SAYS((Steps{train_, without(pending_, "Fetch(1:2)")}),
+              "Fetch(1:3) [op 19] reads weight_slot(1), which holds weights of 1, piece 1");
+  EXPECT_SAYS((Steps{train_, without(pending_, "Update(E:cold)")}), "leaves layers at different versions");
 }
 
 // Every access pointed at every other buffer of its kind. Scratch and places that hold the very same bytes excepted.

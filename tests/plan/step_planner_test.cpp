@@ -47,9 +47,9 @@ std::vector<std::string> lane_labels(const Schedule& schedule, LaneKind lane) {
 using Labels = std::vector<std::string>;
 
 TEST(StepPlanner, NoRacesInAnyStepOrAtAnyJoin) {
-  for (const StepSettings& settings : whole_grid()) {
-    SCOPED_TRACE(describe(settings));
-    const StepPlanner plan = planner(settings);
+  for (const auto& [settings, wire] : whole_and_cut_grid()) {
+    SCOPED_TRACE(describe(settings, wire));
+    const StepPlanner plan = planner(settings, wire);
     std::map<StepVariant, Schedule> schedules;
     for (const StepVariant variant : variants_of(settings)) schedules.emplace(variant, plan.plan(variant));
     for (const auto& [variant, schedule] : schedules) ASSERT_EQ(text_of(find_races(schedule)), "");
@@ -67,9 +67,9 @@ TEST(StepPlanner, EverySlotReadFindsItsLayerAndVersion) {
                                              kDrain, kTrain, kTrainPending, kDrain,        kEval};
   const std::vector<StepVariant> eager = {kEval, kTrain, kTrain, kEval, kTrain};
   const std::vector<StepVariant> generation = {kPrefill, kDecode, kDecode, kPrefill, kDecode};
-  for (const StepSettings& settings : whole_grid()) {
-    SCOPED_TRACE(describe(settings));
-    const StepPlanner plan = planner(settings);
+  for (const auto& [settings, wire] : whole_and_cut_grid()) {
+    SCOPED_TRACE(describe(settings, wire));
+    const StepPlanner plan = planner(settings, wire);
     std::vector<StepVariant> order = settings.update == UpdateMode::kEager ? eager : deferred;
     if (settings.purpose == Purpose::kEval) order = {kEval, kEval};
     if (settings.purpose == Purpose::kGenerate) order = generation;
@@ -94,6 +94,56 @@ TEST(StepPlanner, LanesOfAPendingStep) {
                     "Backward(1,m0)", "Backward(1,m1)", "Pack(1)", "Backward(0,m0)", "Backward(0,m1)", "Pack(0)"}));
   EXPECT_EQ(lane_labels(schedule, LaneKind::kOffload), (Labels{"OffloadLoss", "Offload(H)", "Offload(2)", "Offload(1)",
                                                                "Offload(0)", "OffloadEmbed(m0)", "OffloadEmbed(m1)"}));
+}
+
+// Update and fetch of a layer chase each other piece by piece; the embedding's rows that no token names come last.
+TEST(StepPlanner, LanesOfAPendingStepInPieces) {
+  const Schedule schedule = planner(training(2, 1, 2), Wire::kCut).plan(StepVariant::kTrainPending);
+  EXPECT_EQ(lane_labels(schedule, LaneKind::kHost),
+            (Labels{"Update(E:hot)", "Embed(m0)",   "Embed(m1)",    "Update(0:0)",    "Update(0:1)",
+                    "Update(0:2)",   "Update(1:0)", "Update(1:1)",  "Update(1:2)",    "Update(1:3)",
+                    "Update(H:0)",   "Update(H:1)", "Update(H:2)",  "Update(E:cold)", "Norm(H)",
+                    "Norm(1)",       "Norm(0)",     "ScatterEmbed", "Norm(E)",        "Decide"}));
+  EXPECT_EQ(lane_labels(schedule, LaneKind::kFetch),
+            (Labels{"FetchEmbed(m0)", "FetchEmbed(m1)", "Fetch(0:0)", "Fetch(0:1)", "Fetch(0:2)", "Fetch(1:0)",
+                    "Fetch(1:1)", "Fetch(1:2)", "Fetch(1:3)", "Fetch(H:0)", "Fetch(H:1)", "Fetch(H:2)"}));
+  const auto op = [&](const char* label) { return schedule.ops()[find_op(schedule, label)]; };
+  EXPECT_EQ(op("Fetch(1:1)").waits, std::vector{find_op(schedule, "Update(1:1)")});
+  EXPECT_EQ(op("Forward(1,m0)").waits, std::vector{find_op(schedule, "Fetch(1:3)")});
+  // The embedding's cold rows hold nobody up but the next scatter, which is on their own lane.
+  for (const Op& other : schedule.ops()) {
+    for (const OpIndex wait : other.waits) EXPECT_NE(wait, find_op(schedule, "Update(E:cold)")) << op_label(other, 2);
+  }
+}
+
+TEST(StepPlanner, ATiedHeadsColdRowsComeBeforeItsFetch) {
+  StepSettings settings = training(1, 1, 1);
+  settings.tied_head = true;
+  const Schedule schedule = planner(settings, Wire::kCut).plan(StepVariant::kTrainPending);
+  EXPECT_EQ(lane_labels(schedule, LaneKind::kHost),
+            (Labels{"Update(H:hot)", "Embed(m0)", "Update(0:0)", "Update(0:1)", "Update(0:2)", "Update(H:cold)",
+                    "Norm(0)", "ScatterEmbed", "Norm(H)", "Decide"}));
+  EXPECT_EQ(schedule.ops()[find_op(schedule, "Fetch(H)")].waits, std::vector{find_op(schedule, "Update(H:cold)")});
+}
+
+// Pieces exist for a deferred update under the next forward; a drain takes layers whole, and nothing else is cut.
+TEST(StepPlanner, OnlyDeferredUpdatesCutAnything) {
+  StepSettings settings = training(2, 1, 1);
+  const StepPlanner deferred = planner(settings, Wire::kCut);
+  EXPECT_EQ(lane_labels(deferred.plan(StepVariant::kDrain), LaneKind::kHost),
+            (Labels{"Update(E)", "Update(0)", "Update(1)", "Update(H)"}));
+  EXPECT_EQ(lane_labels(deferred.plan(StepVariant::kTrain), LaneKind::kFetch),
+            lane_labels(planner(settings).plan(StepVariant::kTrain), LaneKind::kFetch));
+  settings.update = UpdateMode::kEager;
+  EXPECT_TRUE(planner(settings, Wire::kCut).buffers() == planner(settings).buffers());
+  StepSettings evaluates;
+  evaluates.purpose = Purpose::kEval;
+  EXPECT_TRUE(planner(evaluates, Wire::kCut).buffers() == planner(evaluates).buffers());
+  const StepSettings frozen = with_trained(training(2, 1, 1), 0b0100);
+  const StepPlanner partly = planner(frozen, Wire::kCut);
+  for (const Buffer& buffer : partly.buffers().all()) {
+    EXPECT_TRUE(buffer.piece == kWholeLayer || buffer.index == 2) << buffer_label(buffer, 2);
+  }
 }
 
 TEST(StepPlanner, EagerUpdatesFollowTheirNormsInTheSameStep) {

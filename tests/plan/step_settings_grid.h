@@ -9,6 +9,21 @@
 
 namespace penstock {
 
+// Whether wire weights come in pieces where a deferred update allows it: a block's in 2 to 4, the head's in 3, the
+// embedding's rows hot and cold.
+enum class Wire : uint8_t { kWhole, kCut };
+
+inline void cut_wire(StepBytes& bytes, bool tied_head) {
+  for (size_t layer = 1; layer < bytes.layers.size(); ++layer) {
+    LayerBytes& sizes = bytes.layers[layer];
+    sizes.wire_pieces.assign(layer + 1 == bytes.layers.size() ? 2 : 1 + layer % 3, 100 + 10 * layer);
+    uint64_t taken = 0;
+    for (const uint64_t piece : sizes.wire_pieces) taken += piece;
+    sizes.wire_pieces.push_back(sizes.wire - taken);
+  }
+  (tied_head ? bytes.layers.back() : bytes.layers.front()).hot_rows = 550;
+}
+
 // A tiny model's sizes: every kind of buffer has a size of its own, so that mixed-up sizes show.
 inline StepBytes small_bytes(int block_count, Purpose purpose = Purpose::kTrain, int head_parts = 1) {
   StepBytes bytes;
@@ -52,15 +67,18 @@ inline StepSettings training(int block_count, int depth, int micro_batches) {
   return settings;
 }
 
-inline StepPlanner planner(const StepSettings& settings) {
-  return StepPlanner(settings, small_bytes(settings.block_count, settings.purpose, settings.head_parts));
+inline StepPlanner planner(const StepSettings& settings, Wire wire = Wire::kWhole) {
+  StepBytes bytes = small_bytes(settings.block_count, settings.purpose, settings.head_parts);
+  if (wire == Wire::kCut) cut_wire(bytes, settings.tied_head);
+  return StepPlanner(settings, bytes);
 }
 
-inline std::string describe(const StepSettings& settings) {
+inline std::string describe(const StepSettings& settings, Wire wire = Wire::kWhole) {
   std::ostringstream text;
-  text << "blocks " << settings.block_count << " depth " << settings.prefetch_depth << " gradient slots "
-       << settings.gradient_slots << " micro-batches " << settings.micro_batches << " purpose "
-       << static_cast<int>(settings.purpose) << (settings.update == UpdateMode::kEager ? " eager" : " deferred")
+  text << (wire == Wire::kCut ? "in pieces, " : "") << "blocks " << settings.block_count << " depth "
+       << settings.prefetch_depth << " gradient slots " << settings.gradient_slots << " micro-batches "
+       << settings.micro_batches << " purpose " << static_cast<int>(settings.purpose)
+       << (settings.update == UpdateMode::kEager ? " eager" : " deferred")
        << (settings.packs_gradients ? " packs" : " fp32 wire") << " keep ";
   for (const ActivationPolicy policy : settings.activations) text << (policy == ActivationPolicy::kKeep ? 'k' : 'r');
   text << (settings.tied_head ? " tied" : " untied") << " head parts " << settings.head_parts << " trained ";

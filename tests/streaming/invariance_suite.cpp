@@ -22,7 +22,8 @@ void expect_same(const Outcome& expected, const TinySettings& settings, const st
 }  // namespace
 
 std::vector<InvarianceCase> invariance_cases(const Platform& platform) {
-  const StateFormat exact = StateFormat::kExact, float32 = StateFormat::kFloat32;
+  const StateFormat exact = StateFormat::kExact, float32 = StateFormat::kFloat32, compact = StateFormat::kCompact,
+                    compact8 = StateFormat::kCompact8;
   std::vector<InvarianceCase> cases{
       {float32, DType::kFloat32},
       {exact, DType::kFloat32},
@@ -35,7 +36,10 @@ std::vector<InvarianceCase> invariance_cases(const Platform& platform) {
       {exact, DType::kFloat32, "smollm3", 4},
       {exact, DType::kBFloat16, "qwen3", 2, {"*.layers.3.*", "*.layers.1.self_attn.?_proj.*"}},
       {float32, DType::kFloat32, "qwen2", 1, {"*norm*", "*bias"}},
-      {exact, DType::kFloat32, "qwen2", 2, {"model.embed_tokens.weight"}}};
+      {exact, DType::kFloat32, "qwen2", 2, {"model.embed_tokens.weight"}},
+      {compact, DType::kBFloat16},
+      {compact8, DType::kFloat32, "qwen2"},
+      {compact8, DType::kBFloat16, "smollm3", 3, {"*.layers.3.*", "model.embed_tokens.weight"}}};
   for (InvarianceCase& entry : cases) entry.platform = platform;
   return cases;
 }
@@ -76,6 +80,18 @@ TEST_P(Invariance, PrefetchDepthAndGradientSlots) {
       settings.gradient_slots = slots;
       expect_same(expected, settings, "depth " + std::to_string(depth) + ", slots " + std::to_string(slots));
     }
+  }
+}
+
+TEST_P(Invariance, PiecesOfUpdates) {
+  TinySettings settings = base();
+  settings.blocks = 2;
+  settings.intermediate_size = 5000;  // several fixed blocks a tensor
+  settings.trainable.clear();         // the patterns name other blocks
+  const Outcome expected = run(settings);
+  for (const uint64_t bytes : {uint64_t{300'000}, kUpdatePieceBytes}) {
+    settings.update_piece_bytes = bytes;
+    expect_same(expected, settings, "pieces of " + std::to_string(bytes) + " bytes");
   }
 }
 

@@ -82,7 +82,8 @@ RunPlan tiny_plan(const TinySettings& settings) {
                        .rows = settings.rows,
                        .length = settings.length,
                        .trainable = settings.trainable,
-                       .head_parts = settings.head_parts};
+                       .head_parts = settings.head_parts,
+                       .update_piece_bytes = settings.update_piece_bytes};
   StepSettings step{.micro_batches = settings.micro_batches,
                     .prefetch_depth = settings.prefetch_depth,
                     .gradient_slots = settings.gradient_slots,
@@ -108,6 +109,7 @@ TinyRun::TinyRun(const TinySettings& settings) : settings_(settings), device_(se
   trainer.learning_rate = {.type = LrSchedulerType::kCosine, .peak = settings.learning_rate, .total_steps = 20};
   trainer.weight_decay = 0.1;
   trainer.max_grad_norm = settings.max_grad_norm;
+  trainer.seed = settings.seed;
   trainer_ = std::make_unique<Trainer>(*engine_, trainer);
 }
 

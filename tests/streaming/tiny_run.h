@@ -39,6 +39,7 @@ struct TinySettings {
   std::string family = "llama";
   TrainablePatterns trainable;
   int head_parts = 1;
+  uint64_t update_piece_bytes = 1;  // every fixed block of the optimizer a piece
   EngineOptions engine;
   uint64_t seed = 7;
 };
