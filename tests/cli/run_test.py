@@ -53,7 +53,7 @@ def weights(run):
     return (run / "model" / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("state_format", ["exact", "float32"])
+@pytest.mark.parametrize("state_format", ["exact", "float32", "compact", "compact8"])
 def test_a_resumed_run_equals_an_uninterrupted_one(folder, state_format):
     keys = [f"state_format={state_format}", "compute_dtype=float32"]
     penstock("train", "config.yaml", "output_dir=whole", *keys, cwd=folder)
@@ -323,6 +323,19 @@ def test_export_writes_the_asked_dtype(folder):
     assert {str(tensor.dtype) for tensor in wide.values()} == {"float32"}
     penstock("export", "run", "--out", "wide", cwd=folder, expect=65)
     penstock("export", "run", "--out", "other", "--dtype", "int8", cwd=folder, expect=64)
+
+
+@pytest.mark.parametrize("state_format", ["compact", "compact8"])
+def test_a_compact_run_is_of_use_to_every_verb(folder, state_format):
+    penstock("train", "config.yaml", "output_dir=run", f"state_format={state_format}", cwd=folder)
+    penstock("export", "run", "--out", "wide", "--dtype", "float32", cwd=folder)
+    wide = load_file(folder / "wide" / "model.safetensors")
+    assert {str(tensor.dtype) for tensor in wide.values()} == {"float32"}
+    assert all((tensor.view(np.uint32) & 0xFFFF == 0).all() for tensor in wide.values())  # a bf16 master has no more
+    assert json.loads(penstock("eval", "run", "--json", cwd=folder).out)["loss"] > 0
+    other = penstock("train", "run/config.yaml", "output_dir=run", "resume_from_checkpoint=auto", "max_steps=9",
+                     "state_format=exact", cwd=folder, expect=65)
+    assert "optimizer.state_format" in other.err
 
 
 def test_generate_is_seeded(folder):
