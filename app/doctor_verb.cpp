@@ -9,6 +9,7 @@
 #include "app/predicted_step.h"
 #include "app/run_setup.h"
 #include "app/verbs.h"
+#include "core/error.h"
 
 namespace penstock {
 namespace {
@@ -49,6 +50,9 @@ DoctorFacts facts_of(const RunSetup* setup, const RunDevice& device) {
 
 ExitCode run_doctor(const VerbArguments& verb) {
   std::optional<RunSetup> setup;
+  if (verb.config.empty() && !verb.overrides.empty()) {
+    throw Error(ExitCode::kUsage, "doctor " + verb.overrides.front() + ": give a configuration file first");
+  }
   if (!verb.config.empty()) {
     setup = set_up_run(load_verb_config(verb.config, verb.overrides, DataNeed::kOptional), CudaLook::kLook);
   }

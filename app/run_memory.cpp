@@ -7,9 +7,7 @@
 namespace penstock {
 
 WorkerTeamOptions team_options(const RunSetup& setup) {
-  return {.thread_count = setup.optimizer_threads, .cpus = setup.optimizer_cpus, .notice = [](const std::string& text) {
-            spdlog::warn(text);
-          }};
+  return {.thread_count = setup.optimizer_threads, .cpus = setup.optimizer_cpus};
 }
 
 ArenaOptions arena_options(const RunSetup& setup) {

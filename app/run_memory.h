@@ -10,7 +10,8 @@
 
 namespace penstock {
 
-// The host lane's team, also for work before the first step. Refused bindings are warnings.
+// A team like the host lane's, for work before the first step. Refused bindings pass in silence: the engine's own team
+// reports them, once.
 WorkerTeamOptions team_options(const RunSetup& setup);
 // Refused wishes are warnings.
 ArenaOptions arena_options(const RunSetup& setup);

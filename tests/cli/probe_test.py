@@ -140,6 +140,11 @@ def test_doctor_runs_with_and_without_a_configuration(machine, tmp_path):
     assert "this machine has not been measured" in text and "Remedy: penstock probe" in text
 
 
+def test_doctor_takes_keys_only_with_a_configuration(machine):
+    folder, cache, _ = machine
+    assert "--memory.numa=1" in penstock("doctor", "--memory.numa=1", cwd=folder, env=cache, expect=64).err
+
+
 def test_doctor_compares_the_configuration_with_the_probe(machine, tmp_path):
     folder, _, _ = machine
     probe = json.loads(saved(folder)[0].read_text())
